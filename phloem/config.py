@@ -1,0 +1,269 @@
+"""The experiment: one frozen model of every setting, from TOML, flags or Flower's flat run-config.
+
+    file.toml ──┐
+    --set a.b=c ┼─> Experiment ─> resolved TOML in the run's folder
+    run-config ─┘        └─────> flat run-config (for Flower)
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from phloem.compression.codec import codec
+from phloem.errors import ConfigError
+
+Scalar = bool | int | float | str
+
+
+def _numbers(value: object) -> object:
+    """Flower's run-config knows no lists: `"128,64"` stands for `[128, 64]`."""
+    if isinstance(value, str):
+        return [int(part) for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int) else value
+
+
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_numbers)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where the samples come from and how they are spread over the clients."""
+
+    source: str = "digits"
+    """`digits`, `npz:PATH`, or the caller's own `module:function`."""
+    partition: str = "dirichlet:0.3"
+    """`iid`, `dirichlet:ALPHA`, `blocks` or `natural`."""
+    clients: Annotated[int, Field(ge=1)] = 20
+    test_fraction: Fraction = 0.2
+    validation_fraction: Fraction = 0.1
+    proxy_fraction: Fraction = 0.1
+    when_dry: Literal["repeat", "idle"] = "repeat"
+    """What a client does when its stream has no new samples left."""
+
+
+class ModelConfig(Section):
+    """The network that is trained."""
+
+    name: str = "mlp"
+    """`mlp`, `cnn`, or the caller's own `module:function`."""
+    hidden: Sizes = (128,)
+    channels: Sizes = (16, 32)
+
+
+class ClientConfig(Section):
+    """What a client does in a round."""
+
+    samples_per_round: Annotated[int, Field(ge=1)] = 32
+    epochs: Annotated[int, Field(ge=1)] = 4
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Positive = 0.1
+    momentum: Fraction = 0.0
+    weight_decay: NotNegative = 0.0
+    proximal: NotNegative = 0.0
+    """mu of the FedProx term mu/2 |w - w_global|^2; 0 leaves it out."""
+    device: str = "cpu"
+
+
+def _known_codec(text: str) -> str:
+    return str(codec(text))
+
+
+CodecText = Annotated[str, BeforeValidator(_known_codec)]
+
+
+class UplinkConfig(Section):
+    """How a client's update is sent to the server."""
+
+    codec: CodecText = "ef | topk:0.05 | linear:4 | zstd"
+
+
+class DownlinkConfig(Section):
+    """How the global model is sent to the clients."""
+
+    codec: CodecText = "topk:0.1 | linear:4 | zstd"
+    """For the step from one model version to the next; what it loses is sent with the next step."""
+    anchor: CodecText = "fp16 | zstd"
+    """For the first version, which a client without a base gets in full."""
+    history: Annotated[int, Field(ge=1)] = 64
+    """How many steps the server keeps for clients that come back."""
+
+    @field_validator("codec", "anchor")
+    @classmethod
+    def _no_feedback(cls, text: str) -> str:
+        if codec(text).feedback is not None:
+            raise ValueError("a codec without `ef`: the server's residual is the step not yet sent")
+        return text
+
+
+class DistillConfig(Section):
+    """Ensemble distillation into the new global model, on unlabelled proxy samples."""
+
+    enabled: bool = False
+    temperature: Positive = 2.0
+    steps: Annotated[int, Field(ge=1)] = 60
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Positive = 0.05
+
+
+class ServerConfig(Section):
+    """How updates are chosen, checked, aggregated and evaluated."""
+
+    clients_per_round: Annotated[int, Field(ge=0)] = 10
+    """How many clients train in a round; 0 means all."""
+    learning_rate: Positive = 1.0
+    max_samples: Annotated[int, Field(ge=1)] = 100_000
+    """A reply that claims more samples than this is rejected."""
+    max_norm_ratio: Positive = 20.0
+    """An update is rejected whose l2 norm is above this many times the median of the accepted before it."""
+    evaluate_every: Annotated[int, Field(ge=1)] = 1
+    round_timeout_s: Positive = 3600.0
+    connect_timeout_s: Positive = 120.0
+    """How long to wait until all clients have answered the first greeting."""
+    distill: DistillConfig = DistillConfig()
+
+
+class RunConfig(Section):
+    """The run as a whole."""
+
+    rounds: Annotated[int, Field(ge=1)] = 40
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    directory: str = ""
+    """The run's folder; empty means a new one below `runs/`."""
+    reference: bool = True
+    """Whether a dense run with the same seed is made beside it."""
+
+
+class Experiment(Section):
+    """Every setting of a run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    client: ClientConfig = ClientConfig()
+    uplink: UplinkConfig = UplinkConfig()
+    downlink: DownlinkConfig = DownlinkConfig()
+    server: ServerConfig = ServerConfig()
+    run: RunConfig = RunConfig()
+
+    def to_toml(self) -> str:
+        """Return every setting, defaults included, as TOML that `load` reads back."""
+        return tomli_w.dumps(self.model_dump(mode="json"))
+
+    def to_flat(self) -> dict[str, Scalar]:
+        """Return Flower's run-config: dotted keys, lists as `"128,64"`."""
+        return dict(_flatten(self.model_dump(mode="json"), ""))
+
+    def with_values(self, values: Mapping[str, object]) -> Experiment:
+        """Return a copy with the dotted keys of `values` replaced.
+
+        Raises:
+            ConfigError: an unknown key or a value outside its range.
+        """
+        tree = self.model_dump()
+        for key, value in values.items():
+            _place(tree, key, value)
+        return from_tree(tree)
+
+    def dense_reference(self) -> Experiment:
+        """Return the same experiment with nothing compressed, for comparison."""
+        return self.with_values(
+            {
+                "uplink.codec": "dense",
+                "downlink.codec": "dense",
+                "downlink.anchor": "dense",
+                "server.distill.enabled": False,
+                "run.reference": False,
+            }
+        )
+
+
+def from_tree(tree: Mapping[str, Any]) -> Experiment:
+    """Build an experiment from nested tables.
+
+    Raises:
+        ConfigError: the first setting that is unknown or out of range, in one sentence.
+    """
+    try:
+        return Experiment.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(
+                f"The key {key!r} is unknown. Known keys: {', '.join(sorted(Experiment().to_flat()))}."
+            ) from None
+        expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        raise ConfigError(f"{key!r} should be {expected}. Found {first['input']!r}.") from None
+
+
+def from_flat(values: Mapping[str, Scalar]) -> Experiment:
+    """Build an experiment from Flower's run-config; keys it does not name keep their defaults."""
+    return Experiment().with_values(values)
+
+
+def load(path: Path) -> Experiment:
+    """Read an experiment from a TOML file.
+
+    Raises:
+        ConfigError: the file is missing, not TOML, or holds a wrong setting.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration {str(path)!r} cannot be read: {error}.") from None
+    try:
+        return from_tree(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"The configuration {str(path)!r} is not TOML: {error}.") from None
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, object]:
+    """Turn `["run.rounds=5", "model.name=cnn"]` into values; each is TOML, or else plain text.
+
+    Raises:
+        ConfigError: an assignment without `=`.
+    """
+    values: dict[str, object] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set should be KEY=VALUE. Found {assignment!r}.")
+        try:
+            values[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key.strip()] = text.strip()
+    return values
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Scalar]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            yield f"{prefix}{key}", ",".join(str(item) for item in value)
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _place(tree: dict[str, Any], key: str, value: object) -> None:
+    *sections, leaf = key.split(".")
+    for section in sections:
+        child = tree.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"The key {key!r} is unknown: {section!r} is a setting, not a section.")
+        tree = child
+    tree[leaf] = value
