@@ -1,0 +1,1 @@
+../../phloem/__init__.py
