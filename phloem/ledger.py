@@ -77,8 +77,9 @@ class Totals:
 class Ledger:
     """An open ledger; used by one thread at a time, and a context manager that commits at the end.
 
-    Facts are the run's key and value texts: those of `PLACE_FACTS`, and keys that end in `_at` or
-    `_seconds` or begin with `version_`, are not part of the digest.
+    Facts are the run's key and value texts: `seed`, `clients`, `model_sha256`, `command`, `started_at`,
+    `version_torch` … Those in `PLACE_FACTS`, and those that end in `_at` or `_seconds` or begin with
+    `version_`, are not part of the digest.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -157,7 +158,7 @@ class Ledger:
         for row in rows:
             try:
                 self._sqlite.execute(INSERTS[type(row)], astuple(row))
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
                 raise RunError(f"The ledger {self.path} did not take {row}: {error}.") from error
 
     def fact(self, key: str, value: str) -> None:

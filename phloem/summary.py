@@ -1,0 +1,117 @@
+"""What a run came to: the object that `phloem simulate --json` prints, read from the run's ledgers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from phloem.ledger import Direction, Ledger
+
+LEDGER_NAME = "run.sqlite"
+REFERENCE_NAME = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The bytes of one direction, greetings included.
+
+    `dense_bytes` is what the train messages would have been as plain float32, `saved_ratio` that
+    over `payload_bytes`, or None where nothing was sent.
+    """
+
+    payload_bytes: int
+    object_bytes: int
+    dense_bytes: int
+    saved_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The run with nothing compressed, made beside the run with the same seed."""
+
+    accuracy: float | None
+    accuracy_mean5: float | None
+    uplink: Traffic
+    downlink: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run in one object; accuracies are of the test split, in 0..1, or None where there was no evaluation.
+
+    `accuracy` is the last evaluation and `accuracy_mean5` the mean of the last five, `rejected` the
+    updates that were not aggregated, `seconds` the sum over the rounds, and
+    `client_updates_per_second` the updates that were aggregated over these seconds.
+    """
+
+    accuracy: float | None
+    accuracy_mean5: float | None
+    rounds: int
+    clients: int
+    rejected: int
+    uplink: Traffic
+    downlink: Traffic
+    reference: Reference | None
+    seconds: float
+    client_updates_per_second: float | None
+    model_sha256: str | None
+    ledger_sha256: str
+    run_dir: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON would hold it."""
+        return asdict(self)
+
+
+def summarise(run_dir: Path) -> Summary:
+    """Sum up the run in a folder, and the dense reference in its folder `reference` where there is one.
+
+    Raises:
+        ConfigError: the folder holds no ledger that this version reads.
+    """
+    beside = run_dir / REFERENCE_NAME / LEDGER_NAME
+    reference = None
+    if beside.exists():
+        with Ledger.open(beside) as ledger:
+            reference = Reference(*_accuracies(ledger), _traffic(ledger, "up"), _traffic(ledger, "down"))
+    with Ledger.open(run_dir / LEDGER_NAME) as ledger:
+        facts = ledger.facts()
+        accuracy, accuracy_mean5 = _accuracies(ledger)
+        [(rounds, accepted, rejected, seconds)] = ledger.query(
+            "SELECT count(*), coalesce(sum(accepted), 0), coalesce(sum(rejected), 0),"
+            " coalesce(sum(seconds), 0.0) FROM round WHERE round > 0"
+        )
+        [(heard,)] = ledger.query("SELECT count(DISTINCT client) FROM message")
+        return Summary(
+            accuracy=accuracy,
+            accuracy_mean5=accuracy_mean5,
+            rounds=rounds,
+            clients=int(facts.get("clients", heard)),
+            rejected=rejected,
+            uplink=_traffic(ledger, "up"),
+            downlink=_traffic(ledger, "down"),
+            reference=reference,
+            seconds=seconds,
+            client_updates_per_second=accepted / seconds if seconds > 0 else None,
+            model_sha256=facts.get("model_sha256"),
+            ledger_sha256=ledger.digest(),
+            run_dir=str(run_dir),
+        )
+
+
+def _accuracies(ledger: Ledger) -> tuple[float | None, float | None]:
+    last = [
+        accuracy
+        for (accuracy,) in ledger.query(
+            "SELECT accuracy FROM evaluation WHERE split = 'test' AND accuracy IS NOT NULL"
+            " ORDER BY round DESC LIMIT 5"
+        )
+    ]
+    return (last[0], sum(last) / len(last)) if last else (None, None)
+
+
+def _traffic(ledger: Ledger, direction: Direction) -> Traffic:
+    totals = ledger.totals(direction)
+    saved = totals.dense_bytes / totals.payload_bytes if totals.payload_bytes else None
+    return Traffic(totals.payload_bytes, totals.object_bytes, totals.dense_bytes, saved)
