@@ -1,8 +1,8 @@
 """Make the links in `.typing/phloem/`: the one tree in which a type checker sees the whole of phloem.
 
-At run time the bridge in `phloem/__init__.py` joins the top-level folders to the package; a type checker does not run
-it, so it is given a folder of links instead. Run this after adding a module to `phloem/`: it makes what is missing,
-removes what is gone, and changes nothing else.
+At run time the bridge in `phloem/__init__.py` joins the top-level folders to the package; a type checker does
+not run it, so it is given a folder of links instead. Run this after adding a module to `phloem/`: it makes
+what is missing, removes what is gone, and changes nothing else.
 """
 
 from __future__ import annotations
