@@ -1,0 +1,169 @@
+"""The learner: weights and samples in, predictions or new weights out.
+
+    weights ─> logits ─> score ─> learn ─> weights
+
+A module serves as scratch space only: every call loads its weights first, so no client
+leaves a trace in the next.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from phloem.client.models import build_model, load_weights, seeded, weights_of
+from phloem.client.optimizers import optimizer
+from phloem.client.threads import one_thread
+from phloem.compression.update import Schema, Update
+from phloem.config import ClientConfig, ModelConfig
+from phloem.errors import ConfigError, DataError
+from phloem.learning import Scores
+from phloem.sources import Samples
+
+PREDICTED_AT_ONCE = 1024  # bounds the memory of a large test set's activations
+
+
+@lru_cache(maxsize=16)
+def open_learner(
+    model: ModelConfig, input_shape: tuple[int, ...], classes: int, device: str = "cpu"
+) -> Learner:
+    """Return the learner for a model, built once a process.
+
+    Raises:
+        ConfigError: there is no such model or device, or it does not fit the inputs.
+    """
+    return Learner(model, input_shape, classes, device)
+
+
+class Learner:
+    """A model and its loss, cross-entropy. Satisfies `phloem.learning.Model`; may be shared by threads.
+
+    On the CPU the same weights, samples and seed give the same bits, whatever the number of
+    threads. A network that draws random numbers while it trains (dropout) keeps this with one
+    training thread a process, as torch has one generator for all of them.
+    """
+
+    def __init__(self, model: ModelConfig, input_shape: tuple[int, ...], classes: int, device: str) -> None:
+        self.model = model
+        self.input_shape = input_shape
+        self.classes = classes
+        self.schema = Schema.of(weights_of(build_model(model, input_shape, classes, seed=0)))
+        try:
+            self.device = torch.device(device)
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(
+                f"`client.device` should be a device of this machine, such as 'cpu' or 'cuda:0'. "
+                f"Found {device!r}: {str(error).splitlines()[0]}. Use 'cpu'."
+            ) from error
+        self._own = threading.local()
+
+    def initial(self, seed: int) -> Update:
+        """Return untrained weights, the same for the same seed."""
+        return weights_of(build_model(self.model, self.input_shape, self.classes, seed))
+
+    def logits(self, weights: Update, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits `(n, classes)` of inputs `(n, *input_shape)`."""
+        self._check_inputs(x)
+        with one_thread(), torch.inference_mode():
+            parts = [part.cpu().numpy() for part in self._predict(weights, x)]
+        return np.concatenate(parts) if parts else np.zeros((0, self.classes), np.float32)
+
+    def score(self, weights: Update, samples: Samples) -> Scores:
+        """Predict the samples and compare with their labels.
+
+        Raises:
+            DataError: the samples do not fit the model.
+        """
+        self._check(samples)
+        if not len(samples):
+            return Scores(loss=0.0, correct=0, samples=0)
+        loss, correct, start = 0.0, 0, 0
+        with one_thread(), torch.inference_mode():
+            y = torch.tensor(samples.y, device=self.device)
+            for part in self._predict(weights, samples.x):
+                labels = y[start : start + len(part)]
+                loss += float(functional.cross_entropy(part, labels, reduction="sum"))
+                correct += int((part.argmax(1) == labels).sum())
+                start += len(part)
+        return Scores(loss=loss / len(samples), correct=correct, samples=len(samples))
+
+    def learn(self, weights: Update, samples: Samples, config: ClientConfig, seed: int) -> Update:
+        """Return the weights after `config.epochs` passes over the samples.
+
+        The first pass is in order of arrival, later ones are shuffled by the seed. Without
+        samples the weights come back unchanged.
+
+        Raises:
+            DataError: the samples do not fit the model.
+        """
+        self._check(samples)
+        rng = np.random.Generator(np.random.PCG64(seed))
+        with one_thread(), seeded(seed, self.device):
+            module = self._loaded(weights)
+            module.train()
+            parameters: list[torch.Tensor] = [p for p in module.parameters() if p.requires_grad]
+            x, y = torch.tensor(samples.x, device=self.device), torch.tensor(samples.y, device=self.device)
+            with torch.no_grad():
+                rule = optimizer(config, parameters)
+                for epoch in range(config.epochs if len(samples) else 0):
+                    order = torch.from_numpy(rng.permutation(len(samples))).to(self.device) if epoch else None
+                    pass_x, pass_y = (x, y) if order is None else (x[order], y[order])
+                    for start in range(0, len(samples), config.batch_size):
+                        batch = slice(start, start + config.batch_size)
+                        with torch.enable_grad():
+                            loss = functional.cross_entropy(module(pass_x[batch]), pass_y[batch])
+                        # A layer that a user's network does not use gets a gradient of zeros.
+                        rule.step(list(torch.autograd.grad(loss, parameters, materialize_grads=True)))
+            return weights_of(module)
+
+    def _predict(self, weights: Update, x: NDArray[np.float32]) -> Iterator[torch.Tensor]:
+        module = self._loaded(weights)
+        module.eval()
+        for start in range(0, len(x), PREDICTED_AT_ONCE):
+            yield module(torch.tensor(x[start : start + PREDICTED_AT_ONCE], device=self.device))
+
+    def _loaded(self, weights: Update) -> nn.Module:
+        """Return this thread's module with these weights, and its integer buffers as at first."""
+        module: nn.Module | None = getattr(self._own, "module", None)
+        if module is None:
+            module = build_model(self.model, self.input_shape, self.classes, seed=0).to(self.device)
+            self._own.module = module
+            self._own.buffers = [
+                (tensor, tensor.clone())
+                for tensor in module.state_dict().values()
+                if not tensor.is_floating_point()
+            ]
+        with torch.no_grad():
+            load_weights(module, weights)
+            for tensor, first in self._own.buffers:
+                tensor.copy_(first)
+        return module
+
+    def _check(self, samples: Samples) -> None:
+        self._check_inputs(samples.x)
+        y = samples.y
+        if len(y) != len(samples.x):
+            raise DataError(
+                f"There should be a label for each of {len(samples.x)} samples. Found {len(y)}. "
+                "Take inputs and labels from the same place."
+            )
+        if len(y) and not 0 <= int(y.min()) <= int(y.max()) < self.classes:
+            raise DataError(
+                f"Labels should lie in 0..{self.classes - 1}, the model's. Found {y.min()}..{y.max()}. "
+                "Open the model with the number of classes of the data."
+            )
+
+    def _check_inputs(self, x: NDArray[np.float32]) -> None:
+        if x.shape[1:] != self.input_shape or x.dtype != np.float32:
+            raise DataError(
+                f"Inputs should be float32 (n, {', '.join(map(str, self.input_shape))}). "
+                f"Found {x.dtype} {x.shape}. Open the model with the input shape of the data."
+            )

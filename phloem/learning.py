@@ -1,0 +1,82 @@
+"""What a run needs of a model, whichever library trains it.
+
+Client and server share this contract, not an implementation: the server, which may
+not import the client, opens the same learner by its reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phloem.compression.update import Schema, Update
+from phloem.config import ClientConfig, ModelConfig
+from phloem.references import load_reference
+from phloem.sources import Samples
+
+LEARNER = "phloem.client.learner:open_learner"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How well weights predict: `loss` is the mean cross-entropy in nats.
+
+    Without samples all are 0: weigh by `samples` when averaging.
+    """
+
+    loss: float
+    correct: int
+    samples: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share of samples whose largest logit is their label."""
+        return self.correct / self.samples if self.samples else 0.0
+
+
+class Model(Protocol):
+    """Weights in, weights or predictions out; no call leaves a trace in the next.
+
+    `learn` returns new weights; its delta is `subtract(new, weights)`.
+    """
+
+    @property
+    def schema(self) -> Schema:
+        """The tensors of the weights, in the order of the wire."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """The number of logits of a sample."""
+        ...
+
+    def initial(self, seed: int) -> Update:
+        """Return untrained weights, the same for the same seed."""
+        ...
+
+    def logits(self, weights: Update, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits `(n, classes)` of inputs `(n, *input_shape)`."""
+        ...
+
+    def score(self, weights: Update, samples: Samples) -> Scores:
+        """Predict the samples and compare with their labels."""
+        ...
+
+    def learn(self, weights: Update, samples: Samples, config: ClientConfig, seed: int) -> Update:
+        """Return the weights after training on the samples."""
+        ...
+
+
+def open_learner(
+    model: ModelConfig, input_shape: tuple[int, ...], classes: int, device: str = "cpu"
+) -> Model:
+    """Return the model that `model` describes for such inputs, built once a process.
+
+    Raises:
+        ConfigError: there is no such model, or it does not fit the inputs.
+    """
+    learner: Model = load_reference(LEARNER)(model, input_shape, classes, device)
+    return learner
