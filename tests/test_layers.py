@@ -112,7 +112,7 @@ def test_arrows_point_down(source: Source) -> None:
     """No layer knows a layer above it, and the server and the client never import each other."""
     if source.layer == "face":
         return  # the public face imports lazily; test_public.py looks after it
-    targets = [target for target in source.targets() if target != "phloem"]  # forbidden by another test
+    targets = [target for target in source.targets() if target != "phloem"]  # the face: see the next test
     wrong = [target for target in targets if not may_import(source.layer, layer_of(target))]
     assert not wrong, f"{source.place} ({source.layer}) may not import {wrong}"
 
@@ -120,7 +120,12 @@ def test_arrows_point_down(source: Source) -> None:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.place)
 def test_own_names_come_from_their_file(source: Source) -> None:
     """Inside the project a name is imported from the file that defines it; the face is for users."""
-    assert "phloem" not in set(source.targets()), f"{source.place} imports from `phloem` itself"
+    names = {name for module, name in source.imports() if module == "phloem" and name}
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "phloem":
+            names.add(node.attr)
+    wrong = {name for name in names if f"phloem.{name}" not in MODULES | PACKAGES} - {"__version__"}
+    assert not wrong, f"{source.place} takes {sorted(wrong)} from `phloem` itself"
 
 
 def test_no_import_cycles() -> None:
