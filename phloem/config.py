@@ -128,8 +128,8 @@ class ServerConfig(Section):
     learning_rate: Positive = 1.0
     max_samples: Annotated[int, Field(ge=1)] = 100_000
     """A reply that claims more samples than this is rejected."""
-    max_norm_ratio: Positive = 20.0
-    """An update is rejected whose l2 norm is above this many times the median of the accepted before it."""
+    max_change: Positive = 100.0
+    """An update that would move any weight by more than this is rejected."""
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     round_timeout_s: Positive = 3600.0
     connect_timeout_s: Positive = 120.0

@@ -7,6 +7,7 @@
     │   └── MissingExtra  an optional dependency is not installed
     ├── CorruptUpdate     bytes that are not a valid update for this schema and codec
     ├── ProtocolError     a message that the round protocol does not allow here
+    ├── RejectedUpdate    a reply that may not touch the global model
     └── RunError          a run could not go on; exit code 3
 
 Every text says what was expected, what was found and what to do.
@@ -42,6 +43,15 @@ class CorruptUpdate(PhloemError):
 
 class ProtocolError(PhloemError):
     """A message that is well formed but not allowed at this point of the protocol."""
+
+
+class RejectedUpdate(PhloemError):
+    """A reply that was received and may not touch the global model; `code` is one word for the ledger."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        """Keep the code beside the text."""
+        super().__init__(reason)
+        self.code = code
 
 
 class RunError(PhloemError):

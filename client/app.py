@@ -1,0 +1,161 @@
+"""The Flower ClientApp: reads messages and Context, calls `train_round`, writes them back. No arithmetic.
+
+What a client remembers lives in `Context.state`, so it is Flower's to carry: in memory in a simulation
+and on a SuperNode.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from phloem.client.round import Device, train_round
+from phloem.client.state import ClientState, Pending
+from phloem.client.stream import Stream
+from phloem.compression.codec import CodecState, codec
+from phloem.compression.update import Update
+from phloem.config import Experiment, Scalar, from_flat
+from phloem.errors import ConfigError, PhloemError, ProtocolError
+from phloem.learning import open_learner
+from phloem.protocol import (
+    BLOB,
+    FULL,
+    MESSAGE,
+    STYPE,
+    UPDATE,
+    VERSION,
+    Greeting,
+    Hello,
+    Instruction,
+    Reply,
+    error_code,
+)
+from phloem.sources import open_federation
+
+app = ClientApp()
+
+
+@app.query()
+def greet(message: Message, context: Context) -> Message:
+    """Answer Hello: say who this is, and refuse a server that speaks otherwise or has another model."""
+    try:
+        device = device_of(context)
+        hello = Hello.from_mapping(message.content.config_records[MESSAGE])
+        if hello.protocol != VERSION:
+            raise ProtocolError(
+                f"Client and server should speak the same protocol. Found {VERSION} here and {hello.protocol} "
+                "on the server: install the same version of phloem on both."
+            )
+        if hello.schema != device.learner.schema.fingerprint:
+            raise ProtocolError(
+                "Client and server should have the same model. Found another schema on the server: "
+                "compare the `model` and `data` sections on both sides."
+            )
+        greeting = Greeting(client=device.client)
+        content = RecordDict({MESSAGE: ConfigRecord(greeting.to_mapping())})
+        return Message(content, reply_to=message)
+    except (PhloemError, KeyError) as error:
+        return refusal(error, message)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Do one round."""
+    try:
+        instruction = Instruction.from_mapping(message.content.config_records[MESSAGE])
+        chain = message.content.array_records[UPDATE][BLOB].data
+        state = read_state(context.state)
+        reply, blob, state = train_round(device_of(context), instruction, chain, state)
+    except (PhloemError, KeyError) as error:
+        return refusal(error, message)
+    write_state(context.state, state)
+    content = RecordDict({MESSAGE: ConfigRecord(reply.to_mapping())})
+    content[UPDATE] = ArrayRecord({BLOB: Array("bytes", (len(blob),), STYPE, blob)})
+    return Message(content, reply_to=message)
+
+
+def refusal(error: Exception, message: Message) -> Message:
+    """Return the error as a reply; a missing record is the server's breach of the protocol."""
+    if isinstance(error, KeyError):
+        error = ProtocolError(f"The message should have the record {error}. It is not there.")
+    return Message(Error(error_code(error), f"{type(error).__name__}: {error}"), reply_to=message)
+
+
+def device_of(context: Context) -> Device:
+    """Return the device this Context belongs to; built once per process, for it loads data and model."""
+    settings = tuple(sorted(context.run_config.items()))
+    return _device(settings, int(context.node_config.get("partition-id", -1)))
+
+
+@lru_cache(maxsize=4096)
+def _device(settings: tuple[tuple[str, Scalar], ...], partition: int) -> Device:
+    experiment = _experiment(settings)
+    federation = open_federation(experiment.data, experiment.run.seed)
+    if not 0 <= partition < len(federation.shares):
+        raise ConfigError(
+            f"The node's partition-id should be in 0..{len(federation.shares) - 1}, one for each of the "
+            f"{len(federation.shares)} clients of `data.clients`. Found {partition}: start the node with "
+            f"--node-config 'partition-id=K', or set data.clients to the number of nodes."
+        )
+    learner = open_learner(
+        experiment.model, federation.input_shape, federation.classes, device=experiment.client.device
+    )
+    return Device(
+        client=str(partition),
+        stream=Stream(federation.shares[partition], experiment.data.when_dry),
+        learner=learner,
+        config=experiment.client,
+        steps=codec(experiment.downlink.codec),
+        full=(codec(experiment.downlink.anchor), FULL),
+        reports_classes=experiment.server.distill.enabled,
+    )
+
+
+@lru_cache(maxsize=16)
+def _experiment(settings: tuple[tuple[str, Scalar], ...]) -> Experiment:
+    return from_flat(dict(settings))
+
+
+def read_state(records: RecordDict) -> ClientState:
+    """Return the client's state; a Context that holds none is a client that never trained."""
+    if MESSAGE not in records:
+        return ClientState()
+    scalars = records.config_records[MESSAGE]
+    pending = None
+    if "sent" in records:
+        sent = dict(records.config_records["sent"])
+        codec_text, blob = str(sent.pop("codec")), sent.pop("blob")
+        assert isinstance(blob, bytes)
+        pending = Pending(codec_text, blob, Reply.from_mapping(sent))
+    residual = _read_arrays(records, "residual")
+    return ClientState(
+        held=int(scalars["held"]),  # type: ignore[arg-type]
+        model=_read_arrays(records, "model"),
+        position=int(scalars["position"]),  # type: ignore[arg-type]
+        seq=int(scalars["seq"]),  # type: ignore[arg-type]
+        codec=CodecState(residual, _read_arrays(records, "warm") or {}),
+        pending=pending,
+    )
+
+
+def write_state(records: RecordDict, state: ClientState) -> None:
+    """Replace what the Context holds by `state`."""
+    records.clear()
+    records[MESSAGE] = ConfigRecord({"held": state.held, "position": state.position, "seq": state.seq})
+    for name, arrays in (
+        ("model", state.model), ("residual", state.codec.residual), ("warm", state.codec.warm or None)
+    ):
+        if arrays is not None:
+            records[name] = ArrayRecord({key: Array(np.asarray(array)) for key, array in arrays.items()})
+    if state.pending is not None:
+        sent = {"codec": state.pending.codec, "blob": state.pending.blob, **state.pending.reply.to_mapping()}
+        records["sent"] = ConfigRecord(sent)
+
+
+def _read_arrays(records: RecordDict, name: str) -> Update | None:
+    if name not in records:
+        return None
+    return {key: array.numpy() for key, array in records.array_records[name].items()}

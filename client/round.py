@@ -1,0 +1,91 @@
+"""One round of a client: (instruction, chain, state) -> (reply, frame, state), without side effects.
+
+    chain ─> base model ─> predict, score, learn on the next samples ─> delta + residual ─> codec ─> frame
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from phloem.client.learner import Learner
+from phloem.client.state import ClientState, Pending, settle
+from phloem.client.stream import Stream
+from phloem.client.synchronise import synchronise
+from phloem.compression.codec import Codec, codec
+from phloem.compression.update import subtract
+from phloem.config import ClientConfig
+from phloem.protocol import Instruction, Reply
+from phloem.seeds import derive
+
+
+@dataclass(frozen=True)
+class Device:
+    """What does not change over a client's life: its name, data, model, settings, and what it may be sent."""
+
+    client: str
+    stream: Stream
+    learner: Learner
+    config: ClientConfig
+    steps: Codec
+    full: tuple[Codec, ...]
+    reports_classes: bool = False
+
+
+def train_round(
+    device: Device, instruction: Instruction, chain: bytes, state: ClientState
+) -> tuple[Reply, bytes, ClientState]:
+    """Bring the model up to date, learn from the next samples, and encode what was learned.
+
+    The same instruction a second time gives the same bytes again, without training. A stream that has
+    nothing new gives a reply with no samples and an empty frame.
+
+    Raises:
+        CorruptUpdate: the chain does not decode.
+        ProtocolError: the chain does not lead from the held version to the instructed one.
+        ConfigError: training diverged; what it learned is not finite.
+    """
+    sent = state.pending
+    if sent is not None and sent.reply.round == instruction.round and sent.reply.seq > instruction.acked_seq:
+        return sent.reply, sent.blob, state
+
+    started = time.perf_counter()
+    schema = device.learner.schema
+    state = settle(state, instruction.acked_seq, schema)
+    state = synchronise(state, instruction, chain, schema, device.steps, device.full)
+    base = state.model
+    assert base is not None
+    decoded = time.perf_counter()
+
+    seed = derive(instruction.seed, device.client, instruction.round)
+    samples, position = device.stream.next(state.position, device.config.samples_per_round)
+    scores = device.learner.score(base, samples)
+    counts = np.bincount(samples.y, minlength=device.learner.classes) if device.reports_classes else []
+    reply = Reply(
+        client=device.client,
+        round=instruction.round,
+        seq=state.seq,
+        held=state.held,
+        samples=len(samples),
+        loss=scores.loss,
+        correct=scores.correct,
+        class_counts=np.asarray(counts, "<u4").tobytes(),
+        train_seconds=0.0,
+        encode_seconds=0.0,
+        decode_seconds=decoded - started,
+    )
+    if len(samples) == 0:
+        return reply, b"", state
+
+    delta = subtract(device.learner.learn(base, samples, device.config, seed=seed), base)
+    trained = time.perf_counter()
+    seq = state.seq + 1
+    uplink = codec(instruction.codec)
+    blob, codec_state = uplink.encode(delta, state.codec, seed=seed, base=state.held, seq=seq)
+    reply = replace(
+        reply, seq=seq, train_seconds=trained - decoded, encode_seconds=time.perf_counter() - trained
+    )
+    flight = Pending(instruction.codec, blob, reply)
+    return reply, blob, replace(state, position=position, seq=seq, codec=codec_state, pending=flight)

@@ -1,0 +1,55 @@
+"""Bringing a client's model to the server's version: apply the frames it missed, verify the hash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from phloem.client.state import ClientState
+from phloem.compression.codec import Codec
+from phloem.compression.frame import peek, unpack_chain
+from phloem.compression.update import Schema, Update, add
+from phloem.errors import ProtocolError
+from phloem.protocol import NO_VERSION, Instruction, model_hash
+
+
+def synchronise(
+    state: ClientState, instruction: Instruction, chain: bytes, schema: Schema, steps: Codec, full: Sequence[Codec]
+) -> ClientState:
+    """Apply `chain` to the held model.
+
+    A frame whose base is its own version is the model itself, in one of the codecs `full`; any other is a
+    step in the codec `steps` and needs its base. Steps the client already took are passed over, so the
+    server may safely send from an older version than the client holds.
+
+    Raises:
+        CorruptUpdate: a frame does not decode.
+        ProtocolError: the chain does not lead to the instructed version, or to another model than the server's.
+    """
+    model, held = state.model, state.held
+    for blob in unpack_chain(chain, limit=len(chain)):
+        header = peek(blob)
+        if header.base == header.seq:
+            model, held = _decode_full(blob, schema, full), header.seq
+        elif header.seq > held:
+            if model is None or header.base != held:
+                raise ProtocolError(
+                    f"A step from version {header.base} needs that version as its base. Found "
+                    f"{'no model' if held == NO_VERSION else f'version {held}'}: send the model in full."
+                )
+            model, held = add(model, steps.decode(blob, schema)), header.seq
+    if model is None or held != instruction.version:
+        raise ProtocolError(
+            f"The chain should lead to version {instruction.version}. Found {held}: send the model in full."
+        )
+    if model_hash(model) != instruction.model_hash:
+        raise ProtocolError(f"Version {held} should have the server's hash. It differs: send the model in full.")
+    return replace(state, held=held, model=model)
+
+
+def _decode_full(blob: bytes, schema: Schema, codecs: Sequence[Codec]) -> Update:
+    named = {codec.wire_name: codec for codec in codecs}
+    codec = named.get(peek(blob).codec)
+    if codec is None:
+        raise ProtocolError(f"A full model should come as one of {sorted(named)}. Found {peek(blob).codec!r}.")
+    return codec.decode(blob, schema)

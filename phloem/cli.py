@@ -1,0 +1,181 @@
+"""The command line. Every verb has --json; exit codes: 0 ok, 2 bad input, 3 failed run, 130 interrupted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import phloem
+from phloem import doctor as doctor_
+from phloem.errors import ConfigError, MissingExtra, PhloemError
+from phloem.summary import Summary, summarise
+from phloem.table import closing_table
+
+if TYPE_CHECKING:
+    from phloem.config import Experiment
+    from phloem.simulation.run import Progress as RoundDone
+
+OK, BAD_INPUT, FAILED_RUN, INTERRUPTED = 0, 2, 3, 130
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True)
+out, err = Console(), Console(stderr=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+def main() -> None:
+    """Run the command line, with no telemetry: phloem talks to nobody unless asked."""
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    sys.path.append(os.getcwd())  # where the caller's own "module:function" lies
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Federated edge simulation with compressed model exchange."""
+    if show:
+        out.print(phloem.__version__)
+        raise typer.Exit(OK)
+
+
+@app.command()
+def simulate(
+    config: Annotated[Path | None, typer.Argument(help="An experiment in TOML; defaults if left out.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting: --set run.rounds=5 (repeatable).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same as --set run.seed=N.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The run's folder.")] = None,
+    no_reference: Annotated[bool, typer.Option("--no-reference", help="Leave out the dense run.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run federated clients in this process: real bytes both ways, every one counted."""
+    with _exit_codes():
+        experiment = _experiment(config, assignments or [], seed, no_reference)
+        from phloem.simulation.run import new_directory, simulate  # after the settings: torch takes seconds
+
+        directory = output or new_directory(experiment)
+        try:
+            with _progress(experiment, quiet=as_json) as on_progress:
+                simulate(experiment, directory, on_progress=on_progress)
+        except KeyboardInterrupt:
+            _interrupted(directory)
+        report = _report(directory)
+        _show(summarise(directory), report, as_json)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write report.html for a run: one page that needs no network."""
+    with _exit_codes():
+        summary = summarise(run)
+        from phloem.report.page import write_report
+
+        page = write_report(run)
+        _show(summary, page, as_json)
+
+
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Say what is installed and what will not work."""
+    findings = doctor_.examine()
+    if as_json:
+        print(json.dumps(doctor_.as_json(findings), indent=2))
+    else:
+        table = Table("", "found", "without it", title="phloem doctor", title_justify="left")
+        for finding in findings:
+            mark = "[green]ok[/]" if finding.ok else ("[red]missing[/]" if finding.needed else "[yellow]-[/]")
+            table.add_row(f"{mark} {finding.name}", finding.found, "" if finding.ok else finding.consequence)
+        out.print(table)
+    raise typer.Exit(OK if doctor_.healthy(findings) else FAILED_RUN)
+
+
+def _experiment(config: Path | None, assignments: list[str], seed: int | None, no_reference: bool) -> Experiment:
+    from phloem.config import Experiment, load, parse_assignments
+
+    experiment = load(config) if config is not None else Experiment()
+    values = parse_assignments(assignments)
+    if seed is not None:
+        values["run.seed"] = seed
+    if no_reference:
+        values["run.reference"] = False
+    return experiment.with_values(values)
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        _fail(error, BAD_INPUT)
+    except PhloemError as error:
+        _fail(error, FAILED_RUN)
+
+
+def _fail(error: PhloemError, code: int) -> NoReturn:
+    err.print(f"[bold red]phloem:[/] {error}", markup=True, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _interrupted(directory: Path) -> NoReturn:
+    err.print(f"Interrupted. What was finished is in {directory}.", highlight=False, soft_wrap=True)
+    raise typer.Exit(INTERRUPTED)
+
+
+@contextmanager
+def _progress(experiment: Experiment, *, quiet: bool) -> Iterator[Callable[[RoundDone], None]]:
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    columns = [
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[accuracy]}"),
+    ]
+    with Progress(*columns, console=err, disable=quiet or not sys.stderr.isatty()) as bar:
+        tasks: dict[str, Any] = {}
+
+        def on_progress(done: RoundDone) -> None:
+            if done.run not in tasks:
+                tasks[done.run] = bar.add_task(done.run, total=done.rounds, accuracy="")
+            accuracy = done.report.accuracy
+            shown = {} if accuracy is None else {"accuracy": f"accuracy {100 * accuracy:.1f} %"}
+            bar.update(tasks[done.run], completed=done.report.round, **shown)
+
+        yield on_progress
+
+
+def _report(directory: Path) -> Path | None:
+    from phloem.report.page import write_report
+
+    try:
+        return write_report(directory)
+    except MissingExtra as error:
+        err.print(f"No report: {error}", highlight=False, soft_wrap=True)
+        return None
+
+
+def _show(summary: Summary, page: Path | None, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary.as_dict(), indent=2))
+        return
+    out.print(closing_table(summary))
+    out.print(f"model {summary.model_sha256}", highlight=False, soft_wrap=True)
+    out.print(f"ledger {summary.ledger_sha256}", highlight=False, soft_wrap=True)
+    out.print(f"folder {summary.run_dir}" + (f", page {page}" if page else ""), highlight=False, soft_wrap=True)

@@ -1,0 +1,77 @@
+"""What is installed, and what will not work because something is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from typing import Any
+
+CORE = ("flwr", "torch", "numpy", "numba", "protobuf", "grpcio", "pydantic", "safetensors", "scikit-learn")
+EXTRAS = {"ray": ("ray", "`flwr run .` on Flower's own simulation"), "report": ("plotly", "report.html")}
+PROGRAMS = {
+    "flwr": "`flwr run .`",
+    "flower-superlink": "`make edge`",
+    "chromium": "the test that opens a report in a browser",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for: what was found, and what does not work without it."""
+
+    name: str
+    found: str
+    ok: bool
+    needed: bool
+    consequence: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at this machine; touches neither the network nor the disk beyond reading what is installed."""
+    findings = [
+        Finding("python", f"{platform.python_version()} on {platform.machine()}", True, needed=True),
+        Finding("cores", str(os.cpu_count()), True, needed=True),
+    ]
+    for package in ("phloem", *CORE):
+        version = _version(package)
+        findings.append(
+            Finding(package, version or "not installed", version is not None, True, "phloem does not run")
+        )
+    findings.append(Finding("device", *_device(), needed=False))
+    for extra, (package, purpose) in EXTRAS.items():
+        version = _version(package)
+        remedy = f'no {purpose}: pip install "phloem[{extra}]"'
+        findings.append(Finding(f"extra {extra}", version or "not installed", version is not None, False, remedy))
+    for program, purpose in PROGRAMS.items():
+        path = shutil.which(program)
+        findings.append(Finding(program, path or "not on the path", path is not None, False, f"no {purpose}"))
+    return findings
+
+
+def healthy(findings: list[Finding]) -> bool:
+    """Tell whether everything phloem cannot do without is there."""
+    return all(finding.ok for finding in findings if finding.needed)
+
+
+def as_json(findings: list[Finding]) -> dict[str, Any]:
+    """Return the findings as one object."""
+    return {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _device() -> tuple[str, bool]:
+    if importlib.util.find_spec("torch") is None:
+        return "unknown without torch", False
+    import torch  # heavy: only when a doctor is asked for
+
+    return ("cuda" if torch.cuda.is_available() else "cpu"), True

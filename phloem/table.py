@@ -1,0 +1,70 @@
+"""The table with which a simulation ends: what the run cost, beside what it would have cost uncompressed."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from phloem.summary import Summary, Traffic
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def human_bytes(count: float) -> str:
+    """Return a size in powers of 1000, with three digits: `12.3 kB`."""
+    power = 0
+    while abs(count) >= 999.5 and power < len(UNITS) - 1:
+        count, power = count / 1000, power + 1
+    digits = 0 if power == 0 or count >= 99.95 else 1 if count >= 9.995 else 2
+    return f"{count:.{digits}f} {UNITS[power]}"
+
+
+def closing_table(summary: Summary) -> Table:
+    """Return the run's table; the reference's column is there if a reference was made."""
+    reference = summary.reference
+    table = Table(title="What the run cost", title_style="bold", title_justify="left")
+    table.add_column("")
+    table.add_column("this run", justify="right")
+    if reference is not None:
+        table.add_column("dense, same seed", justify="right")
+
+    def row(label: str, own: str, other: str) -> None:
+        table.add_row(label, own, *([other] if reference is not None else []))
+
+    row("accuracy, last", _percent(summary.accuracy), _percent(reference.accuracy if reference else None))
+    row(
+        "accuracy, mean of last 5",
+        _percent(summary.accuracy_mean5),
+        _percent(reference.accuracy_mean5 if reference else None),
+    )
+    table.add_section()
+    for name, own, other in (
+        ("up", summary.uplink, reference.uplink if reference else None),
+        ("down", summary.downlink, reference.downlink if reference else None),
+    ):
+        row(f"{name}: payload", human_bytes(own.payload_bytes), _bytes(other, "payload_bytes"))
+        row(f"{name}: with Flower's objects", human_bytes(own.object_bytes), _bytes(other, "object_bytes"))
+        row(f"{name}: as plain float32", human_bytes(own.dense_bytes), _bytes(other, "dense_bytes"))
+        row(f"{name}: saved", _ratio(own.saved_ratio), _ratio(other.saved_ratio if other else None))
+        table.add_section()
+    row("both ways: saved", _ratio(both_ways(summary.uplink, summary.downlink)), "1.0x" if reference else "")
+    row("rejected replies", str(summary.rejected), "")
+    row("time in rounds", f"{summary.seconds:.1f} s", "")
+    return table
+
+
+def both_ways(uplink: Traffic, downlink: Traffic) -> float | None:
+    """Return how many times fewer payload bytes both directions together took than plain float32."""
+    payload = uplink.payload_bytes + downlink.payload_bytes
+    return (uplink.dense_bytes + downlink.dense_bytes) / payload if payload else None
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.1f}x"
+
+
+def _bytes(traffic: Traffic | None, field: str) -> str:
+    return "" if traffic is None else human_bytes(getattr(traffic, field))

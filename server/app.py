@@ -1,0 +1,182 @@
+"""The Flower ServerApp: greets the clients, runs the strategy, leaves a run folder behind.
+
+    run folder: experiment.toml  run.sqlite  model.safetensors
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, no_object_id_recompute
+
+import phloem
+from phloem import ledger as rows
+from phloem.compression.update import digest
+from phloem.config import Experiment, from_flat
+from phloem.errors import ConfigError, ProtocolError, RunError
+from phloem.learning import open_learner
+from phloem.ledger import Ledger
+from phloem.protocol import MESSAGE, VERSION, Greeting, Hello, client_order
+from phloem.server.checkpoint import save_model
+from phloem.server.round import ServerState, Setting, first_state
+from phloem.server.strategy import DeltaAverage, RoundReport, to_arrays
+from phloem.sources import open_federation
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the experiment that Flower's run-config describes."""
+    experiment = from_flat(context.run_config)
+    directory = Path(experiment.run.directory or f"runs/{datetime.now(UTC):%Y%m%d-%H%M%S}-{context.run_id}")
+    serve(grid, experiment, directory)
+
+
+def serve(
+    grid: Grid,
+    experiment: Experiment,
+    directory: Path,
+    *,
+    facts: Mapping[str, str] | None = None,
+    on_round: Callable[[RoundReport], None] = lambda report: None,
+) -> ServerState:
+    """Run `experiment` over whatever `grid` reaches, and leave the run in `directory`.
+
+    Raises:
+        ConfigError: a setting that cannot work; nothing was sent.
+        RunError: the clients did not come, or the run could not go on. What was finished is in the ledger.
+    """
+    setting = prepare(experiment)
+    directory.mkdir(parents=True, exist_ok=True)
+    measure = getattr(grid, "object_bytes", object_bytes)  # a carrier that has counted already need not again
+    identity = {"carrier": type(grid).__name__, **(facts or {}), **facts_of(setting)}
+    with Ledger.create(directory / "run.sqlite", identity) as ledger:
+        (directory / "experiment.toml").write_text(experiment.to_toml(), encoding="utf-8")
+        try:
+            nodes = greet(grid, setting, ledger, measure)
+            state = first_state(setting, nodes)
+            strategy = DeltaAverage(
+                setting,
+                state,
+                nodes,
+                ledger,
+                measure,
+                save=lambda state, round_number: _save(directory, state, round_number),
+                on_round=on_round,
+            )
+            strategy.evaluate_first()
+            strategy.start(
+                grid=grid,
+                initial_arrays=to_arrays(state),
+                num_rounds=experiment.run.rounds,
+                timeout=experiment.server.round_timeout_s,
+            )
+        except BaseException as error:
+            ledger.fact("state", "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            ledger.fact("finished_at", datetime.now(UTC).isoformat(timespec="seconds"))
+            ledger.commit()
+            raise
+        ledger.fact("state", "finished")
+        ledger.fact("finished_at", datetime.now(UTC).isoformat(timespec="seconds"))
+        ledger.fact("model_sha256", digest(strategy.state.model))
+    return strategy.state
+
+
+def prepare(experiment: Experiment) -> Setting:
+    """Open data and model; whatever is wrong with the settings shows here, before any training."""
+    federation = open_federation(experiment.data, experiment.run.seed)
+    learner = open_learner(experiment.model, federation.input_shape, federation.classes, device=experiment.client.device)
+    if experiment.server.distill.enabled and not (len(federation.proxy) and len(federation.validation)):
+        raise ConfigError(
+            "`server.distill` needs proxy and validation samples. Found none: raise `data.proxy_fraction` and "
+            "`data.validation_fraction`."
+        )
+    return Setting(experiment, federation, learner)
+
+
+def greet(
+    grid: Grid, setting: Setting, ledger: Ledger, measure: Callable[[Message], int]
+) -> dict[str, int]:
+    """Ask every node who it is; return each client's node, in the order of clients."""
+    node_ids = _wait_for_nodes(grid, setting)
+    hello = Hello(VERSION, setting.learner.schema.fingerprint)
+    sent = [
+        Message(RecordDict({MESSAGE: ConfigRecord(hello.to_mapping())}), node, "query") for node in node_ids
+    ]
+    replies = list(grid.send_and_receive(sent, timeout=setting.experiment.server.connect_timeout_s))
+    nodes: dict[str, int] = {}
+    hello_bytes = {message.metadata.dst_node_id: measure(message) for message in sent}
+    for reply in replies:
+        node = reply.metadata.src_node_id
+        if reply.has_error():
+            raise RunError(f"A client refused the run: {reply.error.reason}")
+        try:
+            greeting = Greeting.from_mapping(dict(reply.content.config_records[MESSAGE]))
+        except (KeyError, ProtocolError) as error:
+            raise RunError(f"Node {node} should have answered with a Greeting. Found {error}.") from None
+        if greeting.client in nodes:
+            raise RunError(f"Each client should be there once. Found {greeting.client!r} twice.")
+        nodes[greeting.client] = node
+        for direction, size in (("down", hello_bytes[node]), ("up", measure(reply))):
+            ledger.record(_hello_row(greeting.client, direction, size))
+    if len(nodes) < len(node_ids):
+        raise RunError(f"All {len(node_ids)} clients should answer the greeting. Found {len(nodes)} answers.")
+    return {client: nodes[client] for client in sorted(nodes, key=client_order)}
+
+
+def object_bytes(message: Message) -> int:
+    """Return the size of a message as Flower hands it to a carrier: the sum of its serialised objects."""
+    with no_object_id_recompute():
+        return sum(len(part.deflate()) for part in get_all_nested_objects(message).values())
+
+
+def facts_of(setting: Setting) -> dict[str, str]:
+    """Return what a reader of the ledger needs to know about the run."""
+    experiment, schema = setting.experiment, setting.learner.schema
+    return {
+        "state": "running",
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version_phloem": phloem.__version__,
+        "version_python": platform.python_version(),
+        "version_numpy": np.__version__,
+        "platform": platform.platform(),
+        "seed": str(experiment.run.seed),
+        "rounds": str(experiment.run.rounds),
+        "clients": str(len(setting.federation.shares)),
+        "model_parameters": str(schema.parameters),
+        "dense_bytes": str(schema.dense_bytes),
+        "uplink_codec": experiment.uplink.codec,
+        "downlink_codec": experiment.downlink.codec,
+    }
+
+
+def _wait_for_nodes(grid: Grid, setting: Setting) -> list[int]:
+    wanted, patience = len(setting.federation.shares), setting.experiment.server.connect_timeout_s
+    deadline = time.monotonic() + patience
+    while True:
+        found = sorted(grid.get_node_ids())
+        if len(found) == wanted:
+            return found
+        if len(found) > wanted or time.monotonic() > deadline:
+            raise RunError(
+                f"The run needs {wanted} nodes, one for each client of `data.clients`. Found {len(found)} "
+                f"(waited up to {patience:g} s). Start the missing ones, or set data.clients={len(found)}; in "
+                f"Flower's simulation: --federation-config 'num-supernodes={wanted}'."
+            )
+        time.sleep(0.2)
+
+
+def _save(directory: Path, state: ServerState, round_number: int) -> None:
+    save_model(directory / "model.safetensors", state.model, {"round": str(round_number)})
+
+
+def _hello_row(client: str, direction: rows.Direction, size: int) -> rows.Message:
+    return rows.Message(0, client, direction, "hello", "", 0, 0, 0, size, None, 0, None, None)

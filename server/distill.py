@@ -1,0 +1,79 @@
+"""Ensemble distillation: the clients' models teach the new global model on unlabelled proxy samples.
+
+The teacher is the mean of the clients' softened predictions, each class weighted by how many of its
+samples a client saw this round: a client that never saw a class does not get to vote on it. The
+student starts from the average and minimises T^2 KL(teacher || student) at temperature T (Hinton et
+al. 2015, arXiv 1503.02531; ensemble fusion: Lin et al. 2020, FedDF, arXiv 2006.07242). A validation
+slice decides whether the outcome is kept, so a bad proxy cannot make the global model worse on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phloem.compression.update import Update
+from phloem.config import DistillConfig
+from phloem.learning import Model, Scores
+from phloem.sources import Samples
+
+SMOOTHING = 0.1
+"""Samples a class that a client did not see counts for, so that a class nobody saw is voted on by all."""
+
+
+@dataclass
+class Teacher:
+    """The clients' summed votes on the proxy: memory O(proxy x classes), whatever the number of clients."""
+
+    model: Model
+    proxy: NDArray[np.float32]
+    temperature: float
+    votes: NDArray[np.float64] | None = field(default=None, init=False)
+    weights: NDArray[np.float64] | None = field(default=None, init=False)
+
+    def hear(self, client_model: Update, class_counts: NDArray[np.int64]) -> None:
+        """Add a client's predictions; `class_counts` has one count a class."""
+        softened = softmax(self.model.logits(client_model, self.proxy), self.temperature)
+        weight = class_counts + SMOOTHING
+        if self.votes is None or self.weights is None:
+            self.votes, self.weights = softened * weight, np.asarray(weight, np.float64)
+        else:
+            self.votes, self.weights = self.votes + softened * weight, self.weights + weight
+
+    def opinion(self) -> NDArray[np.float32]:
+        """Return what the ensemble predicts on the proxy: rows that sum to 1."""
+        if self.votes is None or self.weights is None:
+            raise ValueError("A teacher should have heard one client at least. Found none.")
+        votes = self.votes / self.weights
+        return (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The model to go on with, and both candidates' scores on the validation slice."""
+
+    model: Update
+    kept: bool
+    before: Scores
+    after: Scores
+
+
+def distill(
+    average: Update, teacher: Teacher, validation: Samples, config: DistillConfig, *, seed: int
+) -> Distilled:
+    """Return the distilled model where the validation slice is not worse for it, else the average."""
+    model = teacher.model
+    student = model.imitate(average, teacher.proxy, teacher.opinion(), config, seed=seed)
+    before, after = model.score(average, validation), model.score(student, validation)
+    kept = after.loss <= before.loss and after.correct >= before.correct
+    return Distilled(student if kept else average, kept, before, after)
+
+
+def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """Return softmax(logits / temperature) along the last axis, in float64."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    exponentials = np.exp(scaled)
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))

@@ -1,0 +1,250 @@
+"""The Flower Strategy: turns a round's state into messages and replies into a state. No arithmetic.
+
+It counts every message it makes and every reply it gets, and writes the round to the ledger.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from phloem import ledger as rows
+from phloem.compression.frame import pack_chain
+from phloem.ledger import Ledger
+from phloem.protocol import BLOB, MESSAGE, STYPE, UPDATE, Instruction
+from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose
+from phloem.server.versions import Step
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What a finished round looks like from outside."""
+
+    round: int
+    accepted: int
+    refused: int
+    accuracy: float | None
+    """On the test set, if this round was evaluated."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message on its way, and what is needed to account for it and to recognise its reply."""
+
+    client: str
+    message: Message
+    held: int
+    payload_bytes: int
+    chain: tuple[Step, ...]
+
+
+class DeltaAverage(Strategy):
+    """Federated averaging (McMahan et al. 2017) of compressed weight deltas, with compressed steps back."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        state: ServerState,
+        nodes: Mapping[str, int],
+        ledger: Ledger,
+        object_bytes: Callable[[Message], int],
+        *,
+        save: Callable[[ServerState, int], None],
+        on_round: Callable[[RoundReport], None],
+    ) -> None:
+        """`nodes` maps clients to Flower's node ids; `object_bytes` measures a message as the carrier sees it."""
+        self.setting, self.state, self.nodes, self.ledger = setting, state, nodes, ledger
+        self._clients = {node: client for client, node in nodes.items()}
+        self._object_bytes, self._save, self._on_round = object_bytes, save, on_round
+        self._sent: list[Sent] = []
+        self._started = 0.0
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Make the instruction and the cheapest chain for each chosen client."""
+        self._started = time.perf_counter()
+        self._sent = [self._send(client, server_round) for client in choose(self.setting, self.state, server_round)]
+        return [sent.message for sent in self._sent]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Apply the replies, record the round, and make it last before the next one acknowledges it."""
+        before = self.state
+        outcome = aggregate(self.setting, before, server_round, self._arrived(server_round, replies))
+        self.state = outcome.state
+        self._record_down(server_round, outcome)
+        self._record_round(server_round, outcome)
+        accuracy = self._evaluate(server_round)
+        self._save(self.state, server_round)
+        self.ledger.commit()
+        self._on_round(RoundReport(server_round, len(outcome.accepted), len(outcome.refused), accuracy))
+        self._sent = []
+        return to_arrays(self.state), MetricRecord({"accepted": len(outcome.accepted)})
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask nobody: clients score every sample before they learn from it, and the server has a test set."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Return nothing, as nobody was asked."""
+        return None
+
+    def summary(self) -> None:
+        """Say nothing: the run's table does."""
+
+    def evaluate_first(self) -> None:
+        """Score the untrained model, as round 0."""
+        self._evaluate(0)
+        self.ledger.commit()
+
+    def _send(self, client: str, server_round: int) -> Sent:
+        versions, held = self.state.versions, self.state.held[client]
+        chain = versions.path(held)
+        blob = pack_chain([step.blob for step in chain])
+        instruction = Instruction(
+            round=server_round,
+            version=versions.version,
+            model_hash=versions.hash,
+            acked_seq=self.state.acked[client],
+            codec=self.setting.experiment.uplink.codec,
+            seed=self.setting.experiment.run.seed,
+        )
+        content = RecordDict({MESSAGE: ConfigRecord(instruction.to_mapping())})
+        content[UPDATE] = ArrayRecord({BLOB: Array("bytes", (len(blob),), STYPE, blob)})
+        return Sent(client, Message(content, self.nodes[client], "train"), held, len(blob), chain)
+
+    def _arrived(self, server_round: int, replies: Iterable[Message]) -> Iterator[Arrived]:
+        by_message = {sent.message.metadata.message_id: sent.client for sent in self._sent}
+        silent = {sent.client for sent in self._sent}
+        for reply in replies:
+            source = self._clients.get(reply.metadata.src_node_id)
+            client = source or by_message.get(reply.metadata.reply_to_message_id)
+            if client is None or client not in silent:  # not asked this round, or answered already
+                name = client or f"node {reply.metadata.src_node_id}"
+                self.ledger.record(rows.Rejection(server_round, name, "unasked", "A reply nobody asked for."))
+                continue
+            silent.discard(client)
+            arrived = read_message(client, reply)
+            self._record_up(server_round, reply, arrived)
+            yield arrived
+        for client in sorted(silent):
+            yield Arrived(client, {}, b"", "No reply within the round's time.")
+
+    def _record_up(self, server_round: int, reply: Message, arrived: Arrived) -> None:
+        held = self.state.versions.version
+        seq = arrived.fields.get("seq")
+        self.ledger.record(
+            rows.Message(
+                round=server_round,
+                client=arrived.client,
+                direction="up",
+                kind="train",
+                codec=self.setting.experiment.uplink.codec,
+                base=held,
+                seq=seq if type(seq) is int else 0,
+                payload_bytes=len(arrived.blob),
+                object_bytes=self._object_bytes(reply),
+                wire_bytes=None,
+                dense_bytes=self.state.versions.schema.dense_bytes if arrived.blob else 0,
+                encode_seconds=_seconds(arrived.fields.get("encode_seconds")),
+                decode_seconds=None,
+            )
+        )
+
+    def _record_down(self, server_round: int, outcome: Outcome) -> None:
+        experiment = self.setting.experiment
+        decoded = {a.sane.reply.client: a.sane.reply.decode_seconds for a in outcome.accepted}
+        for sent in self._sent:
+            steps = experiment.downlink.codec if sent.held >= 0 else experiment.downlink.anchor
+            self.ledger.record(
+                rows.Message(
+                    round=server_round,
+                    client=sent.client,
+                    direction="down",
+                    kind="train",
+                    codec=steps,
+                    base=sent.held,
+                    seq=sent.chain[-1].version if sent.chain else sent.held,
+                    payload_bytes=sent.payload_bytes,
+                    object_bytes=self._object_bytes(sent.message),
+                    wire_bytes=None,
+                    dense_bytes=self.state.versions.schema.dense_bytes,
+                    encode_seconds=None,
+                    decode_seconds=decoded.get(sent.client),
+                )
+            )
+            if len(sent.chain) == 1:
+                self.ledger.record(*_stages(server_round, sent.client, "down", sent.chain[0].stages))
+        for accepted in outcome.accepted:
+            self.ledger.record(*_stages(server_round, accepted.sane.reply.client, "up", accepted.sane.stages))
+
+    def _record_round(self, server_round: int, outcome: Outcome) -> None:
+        replies = [accepted.sane.reply for accepted in outcome.accepted]
+        samples = sum(reply.samples for reply in replies)
+        self.ledger.record(
+            *(rows.Rejection(server_round, r.client, r.code, r.reason) for r in outcome.refused),
+            rows.Round(
+                round=server_round,
+                version=outcome.state.versions.version,
+                selected=len(self._sent),
+                accepted=len(replies),
+                rejected=len(outcome.refused),
+                seconds=time.perf_counter() - self._started,
+                loss=sum(r.loss * r.samples for r in replies) / samples if samples else None,
+                prequential_accuracy=sum(r.correct for r in replies) / samples if samples else None,
+            ),
+        )
+        if (distilled := outcome.distilled) is not None:
+            before, after = distilled.before, distilled.after
+            self.ledger.record(
+                rows.Distillation(
+                    server_round, distilled.kept, before.loss, after.loss, before.accuracy, after.accuracy
+                )
+            )
+
+    def _evaluate(self, server_round: int) -> float | None:
+        run, federation = self.setting.experiment, self.setting.federation
+        due = server_round % run.server.evaluate_every == 0 or server_round == run.run.rounds
+        if not due or len(federation.test) == 0:
+            return None
+        scores = self.setting.learner.score(self.state.model, federation.test)
+        self.ledger.record(
+            rows.Evaluation(server_round, "test", scores.samples, scores.loss, scores.accuracy)
+        )
+        return scores.accuracy
+
+
+def read_message(client: str, reply: Message) -> Arrived:
+    """Take a reply apart; what is missing or of another kind is left for the checks to find."""
+    if reply.has_error():
+        return Arrived(client, {}, b"", f"[{reply.error.code}] {reply.error.reason}")
+    fields = reply.content.config_records.get(MESSAGE, {})
+    array = dict(reply.content.array_records.get(UPDATE, {})).get(BLOB)
+    if array is None or array.stype != STYPE:
+        return Arrived(client, dict(fields), b"")
+    return Arrived(client, dict(fields), array.data)
+
+
+def to_arrays(state: ServerState) -> ArrayRecord:
+    """Return the global model as Flower's arrays."""
+    return ArrayRecord({name: Array(tensor) for name, tensor in state.model.items()})
+
+
+def _stages(server_round: int, client: str, direction: rows.Direction, stages: Iterable[object]) -> list[rows.Stage]:
+    return [
+        rows.Stage(server_round, client, direction, position, stage.stage, stage.bytes)
+        for position, stage in enumerate(stages)
+    ]
+
+
+def _seconds(value: object) -> float | None:
+    return value if isinstance(value, float) and 0 <= value < float("inf") else None

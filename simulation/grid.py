@@ -1,0 +1,115 @@
+"""The in-process carrier: a Flower Grid that hands every message to the ClientApp itself, as bytes.
+
+Each message, both ways, is serialised into Flower's objects and read back, so no client ever sees
+another's memory, and the objects' sizes are known because they were made.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, no_object_id_recompute
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from phloem.config import Scalar
+
+RUN_ID = 1
+SERVER_NODE = 1
+FIRST_NODE = 2
+APP_RAISED = 2
+"""Flower's error code for a ClientApp that raised."""
+
+Tap = Callable[[Message], None]
+
+
+class LocalGrid(Grid):
+    """One run with `clients` nodes in this process; node `FIRST_NODE + i` holds partition `i`."""
+
+    def __init__(
+        self, app: ClientApp, clients: int, run_config: Mapping[str, Scalar], tap: Tap | None = None
+    ) -> None:
+        """`tap` sees every message as the receiver does, in both directions."""
+        self._app, self._tap = app, tap
+        self._run = Run.create_empty(run_id=RUN_ID)
+        TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = RUN_ID
+        self._ids = itertools.count(1)
+        self._sizes: dict[str, int] = {}
+        self._replies: dict[str, Message] = {}
+        self.contexts = {
+            FIRST_NODE + i: Context(
+                run_id=RUN_ID,
+                node_id=FIRST_NODE + i,
+                node_config={"partition-id": i, "num-partitions": clients},
+                state=RecordDict(),
+                run_config=dict(run_config),
+            )
+            for i in range(clients)
+        }
+
+    def set_run(self, run: Run) -> None:
+        """Replace the run's description."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run's description."""
+        return self._run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Make a message; Flower deprecates this in favour of `Message(...)`."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> list[int]:
+        """Return all nodes: in process, every one is always there."""
+        return list(self.contexts)
+
+    def object_bytes(self, message: Message) -> int:
+        """Return the size of a message that this grid carried, counted when it was serialised."""
+        return self._sizes[message.metadata.message_id]
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Deliver messages at once and keep the replies."""
+        sent = list(messages)
+        self._replies.update(
+            {message.metadata.message_id: reply for message, reply in zip(sent, self._deliver(sent), strict=True)}
+        )
+        return [message.metadata.message_id for message in sent]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Return the replies to these messages, once."""
+        return [self._replies.pop(i) for i in message_ids if i in self._replies]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Deliver messages one after the other; a round in process needs no deadline."""
+        self._sizes.clear()
+        return list(self._deliver(messages))
+
+    def _deliver(self, messages: Iterable[Message]) -> Iterable[Message]:
+        for message in messages:
+            arrived = self._carry(message)
+            context = self.contexts[message.metadata.dst_node_id]
+            try:
+                reply = self._app(message=arrived, context=context)
+            except Exception as error:  # as on Flower's engine: a client that breaks is a reply, not the end
+                reply = Message(Error(APP_RAISED, f"{type(error).__name__}: {error}"), reply_to=arrived)
+            yield self._carry(reply)
+
+    def _carry(self, message: Message) -> Message:
+        message.metadata.__dict__["_message_id"] = f"{next(self._ids):016x}"
+        with no_object_id_recompute():
+            parts = {key: part.deflate() for key, part in get_all_nested_objects(message).items()}
+            self._sizes[message.metadata.message_id] = sum(map(len, parts.values()))
+            arrived = inflate_object_from_contents(message.object_id, parts)  # uses the parts up
+        assert isinstance(arrived, Message)
+        arrived.metadata.__dict__["_message_id"] = message.metadata.message_id
+        if self._tap is not None:
+            self._tap(arrived)
+        return arrived

@@ -1,0 +1,79 @@
+"""A simulated run: the very ServerApp and ClientApp, carried in process, with a dense run beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from phloem.client.app import app as client_app
+from phloem.config import Experiment
+from phloem.errors import ConfigError
+from phloem.server.app import prepare, serve
+from phloem.server.strategy import RoundReport
+from phloem.simulation.grid import LocalGrid, Tap
+
+REFERENCE = "reference"
+"""Name of the dense run, and of its folder in the run's folder."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A finished round of the run itself or of its reference."""
+
+    run: str
+    rounds: int
+    report: RoundReport
+
+
+def simulate(
+    experiment: Experiment,
+    directory: Path | None = None,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    tap: Tap | None = None,
+) -> Path:
+    """Run an experiment in this process and return its folder.
+
+    Beside `run.sqlite`, `model.safetensors` and `experiment.toml`, the folder holds the same of the dense
+    run with the same seed in `reference/`, unless `run.reference` is off. `tap` sees the run's messages.
+
+    Raises:
+        ConfigError: a setting that cannot work, before any training.
+        RunError: the run could not go on.
+    """
+    prepare(experiment)
+    directory = directory or new_directory(experiment)
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigError(f"The run's folder should be new or empty. Found files in {str(directory)!r}.")
+    _one(experiment, directory, "run", on_progress, tap)
+    if experiment.run.reference:
+        _one(experiment.dense_reference(), directory / REFERENCE, REFERENCE, on_progress, None)
+    return directory
+
+
+def new_directory(experiment: Experiment) -> Path:
+    """Return the folder the experiment names, or a new one below `runs/` named by the time."""
+    if experiment.run.directory:
+        return Path(experiment.run.directory)
+    stem = Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    candidates = [stem, *(stem.with_name(f"{stem.name}-{i}") for i in range(1, 1000))]
+    return next(path for path in candidates if not path.exists())
+
+
+def _one(
+    experiment: Experiment,
+    directory: Path,
+    name: str,
+    on_progress: Callable[[Progress], None],
+    tap: Tap | None,
+) -> None:
+    clients = len(prepare(experiment).federation.shares)
+    grid = LocalGrid(client_app, clients, experiment.to_flat(), tap)
+    serve(
+        grid,
+        experiment,
+        directory,
+        on_round=lambda report: on_progress(Progress(name, experiment.run.rounds, report)),
+    )

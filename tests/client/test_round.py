@@ -1,0 +1,107 @@
+"""A client's round: pure, repeatable, and nothing that was learned is ever lost or counted twice."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from phloem.client.round import Device, train_round
+from phloem.client.state import ClientState
+from phloem.client.stream import Stream
+from phloem.compression.codec import codec
+from phloem.compression.frame import pack_chain
+from phloem.compression.update import Update, add, norm, subtract, zeros
+from phloem.config import ClientConfig, DataConfig, ModelConfig
+from phloem.errors import ProtocolError
+from phloem.learning import open_learner
+from phloem.protocol import FULL, Instruction
+from phloem.seeds import derive
+from phloem.server.versions import Versions, first_version
+from phloem.sources import open_federation
+
+CODEC = "ef | topk:0.05 | linear:4"
+FEDERATION = open_federation(DataConfig(clients=5), 1)
+LEARNER = open_learner(ModelConfig(hidden=(16,)), FEDERATION.input_shape, FEDERATION.classes)
+VERSIONS: Versions = first_version(LEARNER.initial(0), codec("dense"))
+DEVICE = Device(
+    client="2",
+    stream=Stream(FEDERATION.shares[2]),
+    learner=LEARNER,  # type: ignore[arg-type]  # the real one; the function's type is the contract
+    config=ClientConfig(samples_per_round=16, epochs=1),
+    steps=codec("dense"),
+    full=(codec("dense"), FULL),
+)
+CHAIN = pack_chain([VERSIONS.anchor.blob])
+
+
+def instruction(round_number: int, acked_seq: int) -> Instruction:
+    return Instruction(round_number, VERSIONS.version, VERSIONS.hash, acked_seq, CODEC, 1)
+
+
+def test_the_inputs_stay_and_the_same_inputs_give_the_same_bytes() -> None:
+    """A round is a function: run it again from the same state and get the same bits."""
+    first = train_round(DEVICE, instruction(1, 0), CHAIN, ClientState())
+    again = train_round(DEVICE, instruction(1, 0), CHAIN, ClientState())
+    assert first[1] == again[1]
+    assert first[2].position == again[2].position == 16
+
+
+def test_the_same_instruction_again_gets_the_same_reply_without_training() -> None:
+    """A server that lost a reply may ask again: nothing is learned twice."""
+    reply, blob, state = train_round(DEVICE, instruction(1, 0), CHAIN, ClientState())
+    repeated = train_round(DEVICE, instruction(1, 0), CHAIN, state)
+    assert repeated == (reply, blob, state)
+
+
+@pytest.mark.parametrize("lost_rounds", [(), (1,), (2, 3), (1, 2, 3, 4, 5, 6)])
+def test_applied_plus_residual_is_what_was_learned(lost_rounds: tuple[int, ...]) -> None:
+    """Sum applied + sum residual = sum learned, whichever replies the server never applied."""
+    state, acked = ClientState(), 0
+    applied: Update = zeros(LEARNER.schema)
+    learned: Update = zeros(LEARNER.schema)
+    for round_number in range(1, 7):
+        reply, blob, state = train_round(DEVICE, instruction(round_number, acked), CHAIN, state)
+        samples, _ = DEVICE.stream.next(state.position - 16, 16)
+        assert state.model is not None
+        trained = LEARNER.learn(state.model, samples, DEVICE.config, seed=derive(1, "2", round_number))
+        learned = add(learned, subtract(trained, state.model))
+        if round_number not in lost_rounds:
+            applied, acked = add(applied, codec(CODEC).decode(blob, LEARNER.schema)), reply.seq
+    _, last_blob, last = train_round(DEVICE, instruction(7, acked), CHAIN, state)
+    samples, _ = DEVICE.stream.next(state.position, 16)
+    assert last.model is not None and last.codec.residual is not None
+    learned = add(
+        learned, subtract(LEARNER.learn(last.model, samples, DEVICE.config, seed=derive(1, "2", 7)), last.model)
+    )
+    held = add(last.codec.residual, codec(CODEC).decode(last_blob, LEARNER.schema))
+    assert norm(subtract(add(applied, held), learned)) <= 1e-6 * norm(learned)
+
+
+def test_a_client_that_lost_its_memory_counts_on_from_the_server() -> None:
+    """Sequence numbers never go back, or the server would take new updates for old ones."""
+    reply, _, _ = train_round(DEVICE, instruction(9, 8), CHAIN, ClientState())
+    assert reply.seq == 9
+
+
+def test_a_dry_stream_answers_with_nothing_and_keeps_its_residual() -> None:
+    """An idle client is not an error and loses nothing."""
+    device = replace(DEVICE, stream=Stream(FEDERATION.shares[2].take(slice(0, 16)), "idle"))
+    _, _, state = train_round(device, instruction(1, 0), CHAIN, ClientState())
+    reply, blob, idle = train_round(device, instruction(2, 1), CHAIN, state)
+    assert (reply.samples, blob, idle.seq) == (0, b"", state.seq)
+    assert idle.codec.residual is not None
+    np.testing.assert_equal(dict(idle.codec.residual), dict(state.codec.residual or {}))
+
+
+def test_a_chain_that_leads_elsewhere_is_refused() -> None:
+    """A client never trains on a model other than the one the server named."""
+    with pytest.raises(ProtocolError, match="in full"):
+        train_round(DEVICE, replace(instruction(1, 0), version=3), CHAIN, ClientState())
+    with pytest.raises(ProtocolError, match="hash"):
+        train_round(DEVICE, replace(instruction(1, 0), model_hash=bytes(16)), CHAIN, ClientState())
+
+
+
+
+
+
