@@ -34,6 +34,7 @@ FLOORS = {
 }
 
 HOMES_OF_FLOWER = {"app", "strategy", "mod", "grid", "link"}
+HOMES_OF_TORCH = ("client/", "server/distill", "server/shrink", "simulation/engine", "phloem/doctor")
 COMPRESSION_MAY = {"numpy", "numba", "google", "google_crc32c", "zstandard"} | set(sys.stdlib_module_names)
 RUNS_FOREIGN_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle"}
 
@@ -143,10 +144,8 @@ def test_frameworks_stay_in_their_files(source: Source) -> None:
     heads = {module.split(".")[0] for module, _ in source.imports()}
     if source.path.stem not in HOMES_OF_FLOWER:
         assert "flwr" not in heads, f"{source.place}: Flower belongs in files named {sorted(HOMES_OF_FLOWER)}"
-    if not source.place.startswith(("client/", "server/distill", "server/shrink", "simulation/engine")):
-        assert "torch" not in heads, (
-            f"{source.place}: torch belongs in client/, server/distill, server/shrink, engine"
-        )
+    if not source.place.startswith(HOMES_OF_TORCH):
+        assert "torch" not in heads, f"{source.place}: torch belongs in {HOMES_OF_TORCH}"
     if source.layer == "compression":
         assert heads <= COMPRESSION_MAY | {"phloem"}, (
             f"{source.place}: {sorted(heads - COMPRESSION_MAY - {'phloem'})}"
