@@ -1,0 +1,116 @@
+"""A codec: an update to bytes and back, with what it leaves out remembered.
+
+>>> import numpy as np
+>>> from phloem.compression.update import Schema
+>>> update = {"w": np.random.default_rng(0).standard_normal((320, 784), np.float32)}
+>>> blob, state = codec("ef | topk:0.01 | linear:4").encode(update)
+>>> back = codec("ef | topk:0.01 | linear:4").decode(blob, Schema.of(update))
+>>> len(blob)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from phloem.compression import frame, registry
+from phloem.compression.feedback import ErrorFeedback
+from phloem.compression.signal import Array
+from phloem.compression.stage import Body
+from phloem.compression.stage import StageBytes as StageBytes  # callers name what `decode_traced` gives
+from phloem.compression.text import render
+from phloem.compression.update import Schema, Update
+from phloem.errors import ConfigError, CorruptUpdate
+
+
+@dataclass(frozen=True)
+class CodecState:
+    """What a codec keeps from one update of a sender to the next: what was lost, and where to start from."""
+
+    residual: Update | None = None
+    warm: Mapping[str, Array] = field(default_factory=dict)
+
+
+EMPTY = CodecState()
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A body, and error feedback around it or not; equal codecs give equal bytes.
+
+    `codec` makes one from text, and `str` gives the text back.
+    """
+
+    body: Body
+    feedback: ErrorFeedback | None = None
+
+    def encode(
+        self, update: Update, state: CodecState | None = None, *, seed: int = 0, base: int = 0, seq: int = 0
+    ) -> tuple[bytes, CodecState]:
+        """Encode to one frame; the same arguments give the same bytes.
+
+        `base` is the version that the update is relative to, `seq` the sender's number for it.
+
+        Raises:
+            ConfigError: the update is not finite float32, or not what the state or the codec can take.
+        """
+        state = EMPTY if state is None else state
+        schema = Schema.of(update)
+        corrected = update
+        if self.feedback is not None and state.residual is not None:
+            schema.check(state.residual)
+            corrected = self.feedback.correct(update, state.residual)
+        _check_finite(corrected, ConfigError, "Training may have diverged: lower the learning rate.")
+        payloads, warm = self.body.encode(corrected, schema, state.warm, seed)
+        blob = frame.pack(frame.Frame(schema.fingerprint, self.wire_text, base, seq, tuple(payloads)))
+        residual = None
+        if self.feedback is not None:
+            residual = self.feedback.remainder(corrected, self.body.decode(payloads, schema))
+        return blob, CodecState(residual, warm)
+
+    def decode(self, blob: bytes, schema: Schema) -> Update:
+        """Decode one frame; the same bytes give the same bits on every machine.
+
+        Raises:
+            CorruptUpdate: not a finite update of this schema and codec. Nothing else is raised.
+        """
+        return self.decode_traced(blob, schema)[0]
+
+    def decode_traced(self, blob: bytes, schema: Schema) -> tuple[Update, tuple[StageBytes, ...]]:
+        """Decode, and tell the update's size as float32, after each stage, and in its frame."""
+        limits = [self.body.max_payload_bytes(tensor) for tensor in schema.tensors]
+        payloads = frame.unpack(blob, schema, self.wire_text, limits).payloads
+        with np.errstate(all="ignore"):  # hostile numbers may overflow; the next line sees it
+            update, stages = self.body.decode_traced(payloads, schema)
+        _check_finite(update, CorruptUpdate, "Drop it.")
+        first, last = StageBytes("dense", schema.dense_bytes), StageBytes("frame", len(blob))
+        return update, (first, *stages, last)
+
+    @cached_property
+    def wire_text(self) -> str:
+        """How frames name this codec; the receiver has the same, or refuses."""
+        return frame.wire_text(str(self.body))
+
+    def __str__(self) -> str:
+        """The canonical text: `codec(str(self)) == self`."""
+        return str(self.body) if self.feedback is None else f"{render(self.feedback)} | {self.body}"
+
+
+@lru_cache(maxsize=256)
+def codec(text: str) -> Codec:
+    """Make a codec from its text, such as `ef | topk:0.01 | linear:4 | zstd`.
+
+    Raises:
+        CodecError: an unknown name, a wrong argument, or parts that do not work in this order.
+    """
+    feedback, body = registry.parse(text)
+    return Codec(body, feedback)
+
+
+def _check_finite(update: Update, error: type[ConfigError | CorruptUpdate], remedy: str) -> None:
+    for name, tensor in update.items():
+        if not np.isfinite(tensor).all():
+            raise error(f"An update should be finite. Found NaN or infinity in {name!r}. {remedy}")

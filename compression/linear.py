@@ -1,0 +1,158 @@
+"""Uniform quantisation: every value becomes one of a few equally spaced levels around zero.
+
+With `rounding=stochastic` it is unbiased, as QSGD: D. Alistarh et al., "QSGD: Communication-efficient SGD via
+gradient quantization and encoding", NeurIPS 2017. One bit with the mean magnitude is signSGD with a scale:
+J. Bernstein et al., "signSGD: compressed optimisation for non-convex problems", ICML 2018.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from phloem.compression.signal import Array, Spec, Symbols, Values
+from phloem.compression.stage import Seed
+from phloem.errors import CodecError, CorruptUpdate
+
+BLOCK = 128
+BITS = range(1, 9)
+GROUPINGS = ("tensor", "channel", "block")
+ROUNDINGS = ("nearest", "stochastic")
+
+# Scales travel as the upper half of a float32. None is subnormal: no processor's mode may flush one to zero.
+SCALE_BITS = 16
+SMALLEST_SCALE, LARGEST_SCALE = 0x0080, 0x7F7F
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """`bits` a value and a scale a group: nearest is off by half a step at most, stochastic by less than one.
+
+    A group is a block of 128 values, a channel (first axis) or the whole tensor. A step is the group's
+    largest magnitude over `2**(bits - 1) - 1`, and up to 1/128 more: scales are rounded up, nothing clips.
+    One bit is the sign: times the mean magnitude (nearest), or the largest one (stochastic).
+
+    >>> from phloem.compression.codec import codec
+    >>> str(codec("linear:8,per=channel"))
+    'linear:8,per=channel'
+    """
+
+    name: ClassVar[str] = "linear"
+    bits: int
+    _: KW_ONLY
+    per: str = "block"
+    rounding: str = "nearest"
+
+    def __post_init__(self) -> None:
+        if self.bits not in BITS:
+            raise CodecError(
+                f"`bits` of `linear` should be in {BITS[0]}..{BITS[-1]}. Found {self.bits}. "
+                "Use `fp16` for 16 bits, `dense` for 32."
+            )
+        for key, found, known in (("per", self.per, GROUPINGS), ("rounding", self.rounding, ROUNDINGS)):
+            if found not in known:
+                raise CodecError(f"`{key}` of `linear` should be one of {', '.join(known)}. Found {found!r}.")
+
+    def plan(self, spec: Spec) -> tuple[Spec, ...] | None:
+        """Values become a scale a group, and symbols in the values' own shape."""
+        if not isinstance(spec, Values):
+            return None
+        groups, _ = self._grid(spec.shape)
+        return Symbols((groups,), SCALE_BITS), Symbols(spec.shape, self.bits)
+
+    def encode(
+        self, array: Array, spec: Spec, warm: Array | None, seed: Seed
+    ) -> tuple[list[Array], Array | None]:
+        """Scale, round, and count up from the lowest level."""
+        groups, width = self._grid(array.shape)
+        rows = _rows(array.ravel(), groups, width)
+        scales = self._scales(rows, array.size)
+        steps = _as_float(np.where(scales == 0, _one(), scales))
+        symbols = self._round(rows / steps[:, None], seed)
+        return [scales, symbols.reshape(-1)[: array.size].reshape(array.shape)], None
+
+    def decode(self, arrays: Sequence[Array], spec: Spec) -> Array:
+        """Count back down and scale."""
+        scales, symbols = arrays
+        strange = scales[(scales != 0) & ((scales < SMALLEST_SCALE) | (scales > LARGEST_SCALE))]
+        if strange.size:
+            raise CorruptUpdate(
+                f"A scale should be zero or positive, normal, finite. Found {strange[0]:#06x}."
+            )
+        groups, width = self._grid(symbols.shape)
+        rows = _rows(symbols.ravel(), groups, width).astype(np.float32)
+        if self.bits == 1:
+            rows += rows
+            rows -= 1
+        else:
+            rows -= self._levels
+        rows *= _as_float(scales)[:, None]
+        return rows.reshape(-1)[: symbols.size].reshape(symbols.shape)
+
+    @property
+    def _levels(self) -> np.float32:
+        """The number of levels on each side of zero; one bit has none at zero."""
+        return np.float32(max(1, (1 << self.bits - 1) - 1))
+
+    def _grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """How many groups, and of how many values; the last one may be short."""
+        size = math.prod(shape)
+        if size == 0:
+            return 0, 1
+        if self.per == "block":
+            return -(-size // BLOCK), BLOCK
+        groups = shape[0] if self.per == "channel" and len(shape) > 1 else 1
+        return groups, size // groups
+
+    def _scales(self, rows: Array, size: int) -> Array:
+        """One step a group, rounded up to the upper half of a float32."""
+        groups, width = rows.shape
+        if self.bits == 1 and self.rounding == "nearest":
+            counts = np.full(groups, width)
+            counts[-1:] -= groups * width - size
+            wanted = (np.abs(rows).sum(axis=1, dtype=np.float64) / counts).astype(np.float32)
+        else:
+            wanted = np.abs(rows).max(axis=1, initial=0) / self._levels
+        up = (wanted.view(np.uint32) + np.uint32(0xFFFF)) >> np.uint32(16)
+        # At the end of float32's range the largest level would be infinite: there the scale is rounded down.
+        most = (np.finfo(np.float32).max / self._levels).view(np.uint32) >> np.uint32(16)
+        return np.where(wanted == 0, 0, np.clip(up, SMALLEST_SCALE, most)).astype(np.uint16)
+
+    def _round(self, quotients: Array, seed: Seed) -> Array:
+        """Quotients within the levels to symbols."""
+        if self.bits == 1:
+            if self.rounding == "nearest":
+                return (quotients >= 0).astype(np.uint8)
+            quotients *= np.float32(0.5)
+            quotients += np.float32(0.5)
+        else:
+            quotients += self._levels
+        if self.rounding == "nearest":
+            np.rint(quotients, out=quotients)
+        else:
+            quotients += np.random.default_rng(seed).random(quotients.shape, np.float32)
+        highest = 1 if self.bits == 1 else 2 * self._levels
+        # The conversion cuts the fraction off, which for numbers that are not negative is rounding down.
+        return np.clip(quotients, 0, highest, out=quotients).astype(np.uint8)
+
+
+def _rows(values: Array, groups: int, width: int) -> Array:
+    """One row a group, the last one filled up with zeros."""
+    if values.size == groups * width:
+        return values.reshape(groups, width)
+    padded = np.zeros(groups * width, values.dtype)
+    padded[: values.size] = values
+    return padded.reshape(groups, width)
+
+
+def _as_float(scales: Array) -> Array:
+    return (scales.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def _one() -> np.uint16:
+    """The scale 1.0: stands in where a group is all zero and anything may divide it."""
+    return np.uint16(0x3F80)

@@ -1,0 +1,98 @@
+"""All stages and bodies by name, and the grammar that joins them.
+
+    codec  = [ "ef" [ ":" arguments ] "|" ] body
+    body   = stage { "|" stage }
+    stage  = name [ ":" argument { "," argument } ]
+
+A new stage is one line here; so is a new body, which stands in the place of a whole chain.
+"""
+
+from __future__ import annotations
+
+from phloem.compression.chain import Chain
+from phloem.compression.dense import Dense
+from phloem.compression.feedback import ErrorFeedback
+from phloem.compression.fp16 import Fp16
+from phloem.compression.linear import Linear
+from phloem.compression.lowrank import LowRank
+from phloem.compression.stage import Body, ByteStage, Stage
+from phloem.compression.text import build, suggest
+from phloem.compression.topk import TopK
+from phloem.compression.zstd import Zstd
+from phloem.errors import CodecError
+
+STAGES: dict[str, type[Stage]] = {
+    "dense": Dense,
+    "fp16": Fp16,
+    "linear": Linear,
+    "topk": TopK,
+    "lowrank": LowRank,
+}
+
+BYTE_STAGES: dict[str, type[ByteStage]] = {
+    "zstd": Zstd,
+}
+
+BODIES: dict[str, type[Body]] = {}
+
+ALIASES = {"powersgd": "lowrank"}
+"""Other names from the literature; the canonical text has ours."""
+
+FEEDBACK = ErrorFeedback.name
+
+
+def parse(text: str) -> tuple[ErrorFeedback | None, Body]:
+    """Read a codec's text.
+
+    Raises:
+        CodecError: an unknown name, a wrong argument, or parts that do not work in this order.
+    """
+    parts = [_split(part, text) for part in text.split("|")]
+    feedback = None
+    if parts[0][0] == FEEDBACK:
+        feedback = build(ErrorFeedback, *parts.pop(0))
+    if not parts:
+        raise CodecError(
+            "`ef` should be followed by a codec. Found nothing. Write `ef | topk:0.01`, for example."
+        )
+    if parts[0][0] in BODIES and len(parts) == 1:
+        name, arguments = parts[0]
+        return feedback, build(BODIES[name], name, arguments)
+    return feedback, _chain(parts, text)
+
+
+def names() -> list[str]:
+    """Every name that a codec's text may use."""
+    return sorted([FEEDBACK, *STAGES, *BYTE_STAGES, *BODIES])
+
+
+def _split(part: str, text: str) -> tuple[str, str]:
+    name, colon, arguments = (piece.strip() for piece in part.partition(":"))
+    if not name or (colon and not arguments):
+        raise CodecError(f"A codec should be parts such as `topk:0.01`, joined by `|`. Found {text!r}.")
+    return ALIASES.get(name, name), arguments
+
+
+def _chain(parts: list[tuple[str, str]], text: str) -> Chain:
+    stages: list[Stage] = []
+    byte_stages: list[ByteStage] = []
+    for name, arguments in parts:
+        if name in BYTE_STAGES:
+            byte_stages.append(build(BYTE_STAGES[name], name, arguments))
+        elif name not in STAGES:
+            raise CodecError(_misplaced(name, text))
+        elif byte_stages:
+            raise CodecError(
+                f"`{name}` should come before the stages that act on bytes. Found it after, in {text!r}."
+            )
+        else:
+            stages.append(build(STAGES[name], name, arguments))
+    return Chain(tuple(stages), tuple(byte_stages))
+
+
+def _misplaced(name: str, text: str) -> str:
+    if name == FEEDBACK:
+        return f"`ef` should come once and first. Found {text!r}."
+    if name in BODIES:
+        return f"`{name}` should stand alone, or after `ef`: it codes the whole update. Found {text!r}."
+    return f"A codec's parts should be among {', '.join(names())}. Found {name!r}.{suggest(name, names())}"

@@ -1,0 +1,98 @@
+"""The contracts of a codec's parts: a stage, a byte stage, a body.
+
+A body turns a whole update into one payload a tensor and back. The usual body is a `Chain` of stages;
+a codec that looks at all tensors together is a body of its own. All three are frozen dataclasses whose
+fields are the arguments in the codec's text, and none keeps state: what must survive to the next update
+is returned, and handed in again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from phloem.compression.signal import Array, Spec
+from phloem.compression.text import Named, Part
+from phloem.compression.update import Schema, TensorSpec, Update
+
+Seed = tuple[int, ...]
+"""What `numpy.random.default_rng` takes. A value, not a generator: most stages draw nothing."""
+
+Warm = Mapping[str, Array]
+"""What stages want to see again at the next update, by tensor and place in the chain."""
+
+
+class Stage(Named, Protocol):
+    """Turns one signal into others and back."""
+
+    def plan(self, spec: Spec, /) -> tuple[Spec, ...] | None:
+        """The specs that replace `spec`, or None where this stage lets it pass."""
+
+    def encode(
+        self, array: Array, spec: Spec, warm: Array | None, seed: Seed, /
+    ) -> tuple[list[Array], Array | None]:
+        """The signals that replace `array`, as planned, and what to see again as `warm`.
+
+        `array` is finite and is not changed.
+
+        Raises:
+            ConfigError: the values are outside what this stage can carry.
+        """
+
+    def decode(self, arrays: Sequence[Array], spec: Spec, /) -> Array:
+        """Invert `encode`: bit-equal on every machine, so elementwise IEEE operations only.
+
+        Raises:
+            CorruptUpdate: no encoder gives these signals.
+        """
+
+
+class ByteStage(Named, Protocol):
+    """Squeezes the bytes of one tensor without loss."""
+
+    def most_bytes(self, size: int, /) -> int:
+        """The most that `encode` gives for at most `size` bytes."""
+
+    def encode(self, data: bytes, /) -> bytes:
+        """Squeeze."""
+
+    def decode(self, data: bytes, limit: int, /) -> bytes:
+        """Invert `encode`, giving at most `limit` bytes and using up all of `data`.
+
+        Raises:
+            CorruptUpdate: no encoder gives these bytes.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StageBytes:
+    """How many bytes an update has after a stage."""
+
+    stage: str
+    bytes: int
+
+
+class Body(Part, Protocol):
+    """Turns an update into one payload a tensor, in the schema's order, and back."""
+
+    def encode(self, update: Update, schema: Schema, warm: Warm, seed: int, /) -> tuple[list[bytes], Warm]:
+        """The payloads and what to see again as `warm`; `update` is finite and is not changed."""
+
+    def decode(self, payloads: Sequence[bytes], schema: Schema, /) -> Update:
+        """Invert `encode`: bit-equal on every machine. The codec checks that the result is finite.
+
+        Raises:
+            CorruptUpdate: no encoder gives these payloads.
+        """
+
+    def decode_traced(
+        self, payloads: Sequence[bytes], schema: Schema, /
+    ) -> tuple[Update, tuple[StageBytes, ...]]:
+        """Decode, and tell how many bytes the update has after each stage, in encoding order."""
+
+    def max_payload_bytes(self, tensor: TensorSpec, /) -> int:
+        """The most that `encode` gives for this tensor."""
+
+    def __str__(self) -> str:
+        """The canonical text, which the registry parses back to an equal body."""
