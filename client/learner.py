@@ -9,8 +9,9 @@ leaves a trace in the next.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from phloem.client.models import build_model, load_weights, seeded, weights_of
 from phloem.client.optimizers import optimizer
 from phloem.client.threads import one_thread
 from phloem.compression.update import Schema, Update
-from phloem.config import ClientConfig, ModelConfig
+from phloem.config import ClientConfig, DistillConfig, ModelConfig
 from phloem.errors import ConfigError, DataError
 from phloem.learning import Scores
 from phloem.sources import Samples
@@ -72,7 +73,7 @@ class Learner:
     def logits(self, weights: Update, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits `(n, classes)` of inputs `(n, *input_shape)`."""
         self._check_inputs(x)
-        with one_thread(), torch.inference_mode():
+        with one_thread(), torch.no_grad():
             parts = [part.cpu().numpy() for part in self._predict(weights, x)]
         return np.concatenate(parts) if parts else np.zeros((0, self.classes), np.float32)
 
@@ -86,7 +87,7 @@ class Learner:
         if not len(samples):
             return Scores(loss=0.0, correct=0, samples=0)
         loss, correct, start = 0.0, 0, 0
-        with one_thread(), torch.inference_mode():
+        with one_thread(), torch.no_grad():
             y = torch.tensor(samples.y, device=self.device)
             for part in self._predict(weights, samples.x):
                 labels = y[start : start + len(part)]
@@ -99,29 +100,65 @@ class Learner:
         """Return the weights after `config.epochs` passes over the samples.
 
         The first pass is in order of arrival, later ones are shuffled by the seed. Without
-        samples the weights come back unchanged.
+        samples the weights come back unchanged; where training diverges they are not finite.
 
         Raises:
             DataError: the samples do not fit the model.
         """
         self._check(samples)
+        batches = _passes(len(samples), config.batch_size, config.epochs, seed)
+
+        def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return functional.cross_entropy(logits, labels)
+
+        return self._descend(weights, (samples.x, samples.y), loss, batches, config, seed)
+
+    def imitate(
+        self,
+        weights: Update,
+        x: NDArray[np.float32],
+        opinion: NDArray[np.float32],
+        config: DistillConfig,
+        seed: int,
+    ) -> Update:
+        """Return the weights after `config.steps` steps towards a teacher's softened predictions on `x`.
+
+        `opinion` is `(n, classes)` with rows that sum to 1, softened at `config.temperature`. The loss is
+        T^2 KL(opinion || softmax(logits / T)): the square keeps the gradient's size whatever T is.
+        """
+        self._check_inputs(x)
         rng = np.random.Generator(np.random.PCG64(seed))
+        batches = (rng.integers(0, len(x), config.batch_size) for _ in range(config.steps))
+
+        def loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+            log_student = functional.log_softmax(logits / config.temperature, dim=1)
+            return config.temperature**2 * functional.kl_div(log_student, wanted, reduction="batchmean")
+
+        rule = ClientConfig(optimizer="adamw", learning_rate=config.learning_rate)
+        return self._descend(weights, (x, opinion), loss, batches, rule, seed)
+
+    def _descend(
+        self,
+        weights: Update,
+        data: tuple[NDArray[Any], NDArray[Any]],
+        loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        batches: Iterable[slice | NDArray[np.intp]],
+        config: ClientConfig,
+        seed: int,
+    ) -> Update:
+        """Take one step of `config`'s optimizer a batch."""
         with one_thread(), seeded(seed, self.device):
             module = self._loaded(weights)
             module.train()
             parameters: list[torch.Tensor] = [p for p in module.parameters() if p.requires_grad]
-            x, y = torch.tensor(samples.x, device=self.device), torch.tensor(samples.y, device=self.device)
+            x, wanted = (torch.tensor(part, device=self.device) for part in data)
             with torch.no_grad():
                 rule = optimizer(config, parameters)
-                for epoch in range(config.epochs if len(samples) else 0):
-                    order = torch.from_numpy(rng.permutation(len(samples))).to(self.device) if epoch else None
-                    pass_x, pass_y = (x, y) if order is None else (x[order], y[order])
-                    for start in range(0, len(samples), config.batch_size):
-                        batch = slice(start, start + config.batch_size)
-                        with torch.enable_grad():
-                            loss = functional.cross_entropy(module(pass_x[batch]), pass_y[batch])
-                        # A layer that a user's network does not use gets a gradient of zeros.
-                        rule.step(list(torch.autograd.grad(loss, parameters, materialize_grads=True)))
+                for batch in batches:
+                    with torch.enable_grad():
+                        value = loss(module(x[batch]), wanted[batch])
+                    # A layer that a user's network does not use gets a gradient of zeros.
+                    rule.step(list(torch.autograd.grad(value, parameters, materialize_grads=True)))
             return weights_of(module)
 
     def _predict(self, weights: Update, x: NDArray[np.float32]) -> Iterator[torch.Tensor]:
@@ -167,3 +204,13 @@ class Learner:
                 f"Inputs should be float32 (n, {', '.join(map(str, self.input_shape))}). "
                 f"Found {x.dtype} {x.shape}. Open the model with the input shape of the data."
             )
+
+
+def _passes(size: int, batch_size: int, epochs: int, seed: int) -> Iterator[slice | NDArray[np.intp]]:
+    """Yield the batches of each pass: the first in order of arrival, the others shuffled."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    for epoch in range(epochs):
+        order = rng.permutation(size) if epoch else None
+        for start in range(0, size, batch_size):
+            batch = slice(start, start + batch_size)
+            yield batch if order is None else order[batch]

@@ -24,7 +24,7 @@ from phloem.errors import ConfigError
 from phloem.references import load_reference
 
 LARGEST_MAP = 8  # a cnn averages larger feature maps down to this, so that its head stays small
-_building = threading.Lock()
+_building = threading.RLock()  # reentrant: a user's function may build on a built-in network
 
 
 def build_model(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
@@ -174,6 +174,6 @@ def _checked(module: object, name: str, input_shape: tuple[int, ...], classes: i
     if not isinstance(logits, torch.Tensor) or logits.shape != (1, classes) or not logits.isfinite().all():
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ConfigError(f"{expected} (1, {classes}). Found {found}, or not finite. Change its last layer.")
-    if not _float_tensors(module):
+    if not _float_tensors(module) or not any(p.requires_grad for p in module.parameters()):
         raise ConfigError(f"The model {name!r} should have weights to learn. Found none. Add a layer.")
     return module

@@ -22,7 +22,10 @@ class Optimizer(Protocol):
     """Changes the parameters in place."""
 
     def step(self, gradients: list[torch.Tensor]) -> None:
-        """Take one step; the gradients, in the parameters' order, may be overwritten."""
+        """Take one step; the gradients are in the parameters' order.
+
+        They are not to be written to: autograd may hand out one tensor for two parameters.
+        """
         ...
 
 
@@ -44,7 +47,7 @@ class Sgd:
         """Take one step."""
         config = self._config
         if config.weight_decay:
-            torch._foreach_add_(gradients, self._parameters, alpha=config.weight_decay)
+            gradients = list(torch._foreach_add(gradients, self._parameters, alpha=config.weight_decay))
         if config.momentum:
             if self._momentum is None:
                 self._momentum = [gradient.clone() for gradient in gradients]
@@ -93,6 +96,6 @@ class Proximal:
 
     def step(self, gradients: list[torch.Tensor]) -> None:
         """Take one step."""
-        torch._foreach_add_(gradients, self._parameters, alpha=self._mu)
+        gradients = list(torch._foreach_add(gradients, self._parameters, alpha=self._mu))
         torch._foreach_add_(gradients, self._start, alpha=-self._mu)
         self._rule.step(gradients)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phloem.compression.update import Schema, Update
-from phloem.config import ClientConfig, ModelConfig
+from phloem.config import ClientConfig, DistillConfig, ModelConfig
 from phloem.references import load_reference
 from phloem.sources import Samples
 
@@ -44,6 +44,11 @@ class Model(Protocol):
     """
 
     @property
+    def classes(self) -> int:
+        """How many classes are told apart."""
+        ...
+
+    @property
     def schema(self) -> Schema:
         """The tensors of the weights, in the order of the wire."""
         ...
@@ -67,6 +72,17 @@ class Model(Protocol):
 
     def learn(self, weights: Update, samples: Samples, config: ClientConfig, seed: int) -> Update:
         """Return the weights after training on the samples."""
+        ...
+
+    def imitate(
+        self,
+        weights: Update,
+        x: NDArray[np.float32],
+        opinion: NDArray[np.float32],
+        config: DistillConfig,
+        seed: int,
+    ) -> Update:
+        """Return the weights after steps towards a teacher's softened predictions `(n, classes)` on `x`."""
         ...
 
 

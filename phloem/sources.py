@@ -94,22 +94,29 @@ def checked(federation: object, source: str) -> Federation:
         )
     shares = {f"shares[{i}]": share for i, share in enumerate(federation.shares)}
     for part, samples in {**shares, "test": federation.test, "validation": federation.validation}.items():
+        if not isinstance(samples, Samples):
+            raise DataError(
+                f"{part} of {source!r} should be phloem.sources.Samples. Found {type(samples).__name__}. "
+                "Wrap the arrays as Samples(x, y)."
+            )
         _check_inputs(samples.x, federation, f"{part}.x of {source!r}")
         _check_labels(samples, federation, f"{part}.y of {source!r}")
     _check_inputs(federation.proxy, federation, f"proxy of {source!r}")
-    for name, share in shares.items():
-        if not len(share):
-            raise DataError(
-                f"{name} of {source!r} should hold 1 sample at least. Found none. Leave the client out."
-            )
+    empty = [part for part, share in shares.items() if not len(share)]
+    if empty:
+        raise DataError(
+            f"Each share of {source!r} should hold 1 sample at least. Found none in {', '.join(empty[:5])}. "
+            "Leave such clients out."
+        )
     return federation
 
 
 def _check_inputs(x: NDArray[np.float32], federation: Federation, where: str) -> None:
-    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.shape[1:] != federation.input_shape:
+    fits = isinstance(x, np.ndarray) and x.ndim > 1 and x.shape[1:] == federation.input_shape
+    if not fits or x.dtype != np.float32:
         found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
         raise DataError(
-            f"{where} should be a float32 array of shape (n, *{federation.input_shape}). "
+            f"{where} should be a float32 array (n, {', '.join(map(str, federation.input_shape))}). "
             f"Found {found}. Convert it with .astype('float32') and .reshape."
         )
     if not np.isfinite(x).all():

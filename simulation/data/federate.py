@@ -51,7 +51,7 @@ def _load(source: str, plan: Partition) -> Table:
     if name == "npz":
         return load_npz(path, plan.ids_name)
     if source != "digits":
-        raise DataError(f"`data.source` should be 'digits' or 'npz:PATH'. Found {source!r}.")
+        raise DataError(f"`data.source` should be 'digits' or 'npz:PATH'. Found {source!r}. Use one of them.")
     return load_digits()
 
 

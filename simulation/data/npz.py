@@ -12,10 +12,11 @@
 
 from __future__ import annotations
 
-import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ INPUTS = ("x", "X", "x_train", "X_train")
 LABELS = ("y", "y_train")
 TEST_INPUTS = ("x_test", "X_test")
 TEST_LABELS = ("y_test",)
+
+# What a damaged, encrypted or lying archive makes zipfile, zlib and NumPy raise.
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, MemoryError, RuntimeError, BadZipFile, zlib.error)
 
 
 def load_npz(path: str, ids_name: str | None = None) -> Table:
@@ -50,25 +54,27 @@ def load_npz(path: str, ids_name: str | None = None) -> Table:
 
 def _read(path: str, ids_name: str | None) -> Mapping[str, NDArray[Any]]:
     """Return the arrays that matter; an archive's other arrays are not even unpacked."""
-    if not path or not Path(path).is_file():
+    if not Path(path).is_file():
         raise DataError(
             f"`data.source` should name a file, as in 'npz:PATH'. Found no file {path!r} "
             f"from {Path.cwd()}. Check the path."
         )
+    if not is_zipfile(path):
+        raise DataError(
+            f"{path} should be an .npz archive. Found another kind of file, or a damaged one. "
+            "Write it with np.savez_compressed(PATH, x=..., y=...)."
+        )
     wanted = {*INPUTS, *LABELS, *TEST_INPUTS, *TEST_LABELS, ids_name}
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        # Opened here: NumPy leaves its own handle open when a file is not an archive.
+        # Opened here: NumPy leaves its own handle open where it fails.
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"{path} should be an .npz archive. Found a single array. "
-                    "Write it with np.savez(PATH, x=..., y=...)."
-                )
-            for name in archive.files:
-                if name in wanted:
-                    arrays[name] = archive[name]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+            for name in wanted.intersection(archive.files):
+                array = archive[name]
+                if not isinstance(array, np.ndarray):  # NumPy gives a member that is no array as its bytes
+                    raise ValueError(f"a member {name!r} that is no array")
+                arrays[name] = array
+    except UNREADABLE as error:
         raise DataError(
             f"{path} should be an .npz archive of plain arrays. Found: {error}. "
             "Write it with np.savez_compressed(PATH, x=..., y=...), without objects."

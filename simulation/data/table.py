@@ -53,7 +53,9 @@ def as_inputs(x: NDArray[Any]) -> NDArray[np.float32]:
     elif x.ndim == 4 and x.shape[3] in CHANNELS and x.shape[1] not in CHANNELS:
         x = np.moveaxis(x, 3, 1)
     inputs = np.ascontiguousarray(x, dtype=np.float32)
-    return inputs / np.float32(255) if x.dtype == np.uint8 else inputs
+    if x.dtype == np.uint8:
+        inputs /= 255  # in place: the cast has made a copy already
+    return inputs
 
 
 def check_inputs(x: NDArray[Any], where: str) -> None:
