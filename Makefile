@@ -6,7 +6,7 @@ VENV   ?= .venv
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup simulate edge test check wheel clean
+.PHONY: help setup simulate edge test check proto wheel clean
 
 READY := $(VENV)/.ready
 
@@ -24,13 +24,16 @@ $(READY): pyproject.toml constraints.txt
 simulate: $(READY) ## one simulated run on the embedded digits, with a report (ARGS: what `phloem simulate` takes)
 	$(VENV)/bin/phloem simulate $(ARGS)
 
-edge: $(READY) ## the same round over real sockets: a server and devices on this machine
+edge: $(READY) ## the same over real sockets: a server and two devices (ARGS: settings)
 	VENV=$(VENV) scripts/edge $(ARGS)
 
 test: $(READY) ## format, lint, types and tests: what CI runs (ARGS: what pytest takes)
 	@VENV=$(VENV) scripts/check $(ARGS)
 
 check: test ## the same
+
+proto: $(READY) ## write the Python code of phloem/proto/*.proto
+	$(VENV)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. phloem/proto/*.proto
 
 wheel: $(READY) ## build the wheel and the source archive into dist/
 	$(VENV)/bin/python -m build

@@ -124,17 +124,8 @@ def sources(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built wheel."""
     out = tmp_path_factory.mktemp("wheel")
-    run(
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(out),
-        str(sources),
-        cwd=out,
-    )
+    build = (sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out))
+    run(*build, str(sources), cwd=out)
     (built,) = out.glob("phloem-*.whl")
     return built
 
