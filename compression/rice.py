@@ -9,6 +9,8 @@ R. F. Rice, "Some practical universal noiseless coding techniques", JPL Publicat
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,7 @@ from phloem.compression.bits import dtype_of, pack, packed_bytes, unpack
 from phloem.errors import CorruptUpdate
 
 
+@lru_cache(maxsize=4096)
 def low_bits(count: int, bound: int) -> int:
     """How many bits of each gap are packed: the number that makes the whole shortest."""
     slack = bound - count

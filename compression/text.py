@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, ClassVar, NewType, Protocol, TypeVar, get_args, get_type_hints
 
 from phloem.errors import CodecError
@@ -36,7 +37,7 @@ P = TypeVar("P", bound=Part)
 
 def render(part: Named) -> str:
     """Write a part as text."""
-    hints = get_type_hints(type(part))
+    hints = _types(type(part))
     arguments: list[str] = []
     for place, field in enumerate(fields(part)):
         value = getattr(part, field.name)
@@ -54,7 +55,7 @@ def build(kind: type[P], name: str, arguments: str) -> P:
     Raises:
         CodecError: an argument is unknown, missing, given twice, or not of its type.
     """
-    hints = get_type_hints(kind)
+    hints = _types(kind)
     known = {field.name: field for field in fields(kind)}
     positional = [field.name for field in known.values() if not field.kw_only]
     given: dict[str, Any] = {}
@@ -79,6 +80,11 @@ def suggest(word: str, known: Any) -> str:
     """A sentence that names the known word nearest to a misspelt one; empty if none is near."""
     near = get_close_matches(word, known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+@cache
+def _types(kind: type[Part]) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _takes(known: dict[str, Any]) -> str:
