@@ -31,7 +31,6 @@ from phloem.sources import Samples
 PREDICTED_AT_ONCE = 1024  # bounds the memory of a large test set's activations
 
 
-@lru_cache(maxsize=16)
 def open_learner(
     model: ModelConfig, input_shape: tuple[int, ...], classes: int, device: str = "cpu"
 ) -> Learner:
@@ -40,6 +39,11 @@ def open_learner(
     Raises:
         ConfigError: there is no such model or device, or it does not fit the inputs.
     """
+    return _learner(model, input_shape, classes, device)
+
+
+@lru_cache(maxsize=16)
+def _learner(model: ModelConfig, input_shape: tuple[int, ...], classes: int, device: str) -> Learner:
     return Learner(model, input_shape, classes, device)
 
 
@@ -104,6 +108,7 @@ class Learner:
 
         Raises:
             DataError: the samples do not fit the model.
+            ConfigError: the user's network does not work on such a batch.
         """
         self._check(samples)
         batches = _passes(len(samples), config.batch_size, config.epochs, seed)
@@ -146,7 +151,11 @@ class Learner:
         config: ClientConfig,
         seed: int,
     ) -> Update:
-        """Take one step of `config`'s optimizer a batch."""
+        """Take one step of `config`'s optimizer a batch.
+
+        Raises:
+            ConfigError: the user's network does not work on such a batch.
+        """
         with one_thread(), seeded(seed, self.device):
             module = self._loaded(weights)
             module.train()
@@ -155,10 +164,17 @@ class Learner:
             with torch.no_grad():
                 rule = optimizer(config, parameters)
                 for batch in batches:
-                    with torch.enable_grad():
-                        value = loss(module(x[batch]), wanted[batch])
-                    # A layer that a user's network does not use gets a gradient of zeros.
-                    rule.step(list(torch.autograd.grad(value, parameters, materialize_grads=True)))
+                    try:
+                        with torch.enable_grad():
+                            value = loss(module(x[batch]), wanted[batch])
+                        # A layer that a user's network does not use gets a gradient of zeros.
+                        gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
+                    except (RuntimeError, ValueError) as error:
+                        raise ConfigError(
+                            f"{self.model.name!r} should learn from {len(x[batch])} samples at once. Found "
+                            f"{type(error).__name__}: {error}. Change its layers or `client.batch_size`."
+                        ) from error
+                    rule.step(list(gradients))
             return weights_of(module)
 
     def _predict(self, weights: Update, x: NDArray[np.float32]) -> Iterator[torch.Tensor]:

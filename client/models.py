@@ -165,7 +165,7 @@ def _checked(module: object, name: str, input_shape: tuple[int, ...], classes: i
     )
     module.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: a lazy layer's weights, made here, could never be trained
             logits = module(torch.zeros(1, *input_shape))
     except Exception as error:  # whatever the user's own code raises; it stays visible as the cause
         raise ConfigError(

@@ -53,11 +53,6 @@ class Model(Protocol):
         """The tensors of the weights, in the order of the wire."""
         ...
 
-    @property
-    def classes(self) -> int:
-        """The number of logits of a sample."""
-        ...
-
     def initial(self, seed: int) -> Update:
         """Return untrained weights, the same for the same seed."""
         ...

@@ -64,7 +64,7 @@ def _read(path: str, ids_name: str | None) -> Mapping[str, NDArray[Any]]:
             f"{path} should be an .npz archive. Found another kind of file, or a damaged one. "
             "Write it with np.savez_compressed(PATH, x=..., y=...)."
         )
-    wanted = {*INPUTS, *LABELS, *TEST_INPUTS, *TEST_LABELS, ids_name}
+    wanted = {*INPUTS, *LABELS, *TEST_INPUTS, *TEST_LABELS, *([ids_name] if ids_name else [])}
     arrays: dict[str, NDArray[Any]] = {}
     try:
         # Opened here: NumPy leaves its own handle open where it fails.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from phloem.config import DataConfig
 from phloem.errors import ConfigError, DataError
@@ -77,7 +79,7 @@ def test_an_unknown_source_is_refused_with_the_known_ones(source: str) -> None:
         (replace(GOOD, classes=1), "2 classes"),
         (replace(GOOD, shares=()), "1 client"),
         (replace(GOOD, shares=(part(3), part(0))), r"1 sample at least. Found none in shares\[1\]"),
-        (replace(GOOD, shares=((part(3).x, part(3).y),)), "Found tuple"),
+        (replace(GOOD, shares=(cast("Samples", (part(3).x, part(3).y)),)), "Found tuple"),
         (replace(GOOD, input_shape=(4,)), r"shares\[0\].x .* float32 array \(n, 4\)"),
         (replace(GOOD, test=Samples(part(2).x.astype(np.float64), part(2).y)), "test.x .* Found float64"),
         (replace(GOOD, test=Samples(part(2).x, part(3).y)), r"test.y .* shape \(2,\)"),
@@ -86,7 +88,7 @@ def test_an_unknown_source_is_refused_with_the_known_ones(source: str) -> None:
         (replace(GOOD, validation=Samples(part(2).x, part(2).y - 1)), r"lie in 0\.\.1. Found -1\.\.0"),
         (replace(GOOD, proxy=part(2).x * np.float32("nan")), "proxy .* finite"),
         (replace(GOOD, shares=(Samples(part(1).x * np.float32("inf"), part(1).y),)), "finite"),
-        (replace(GOOD, proxy=[1.0]), "proxy .* Found list"),
+        (replace(GOOD, proxy=cast("NDArray[np.float32]", [1.0])), "proxy .* Found list"),
     ],
 )
 def test_a_malformed_federation_is_refused(broken: Federation, message: str) -> None:
