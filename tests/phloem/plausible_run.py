@@ -35,6 +35,7 @@ codec = "topk:0.1 | linear:4 | zstd"
 rounds = 40
 seed = 1
 """
+DIRECTIONS: tuple[Direction, ...] = ("up", "down")
 Sizes = tuple[tuple[str, int], ...]
 
 
@@ -59,7 +60,11 @@ def write_run(folder: Path, story: Story = Story(), *, reference: bool = True) -
         "clients": str(story.clients),
         "seed": "1",
         "command": "phloem simulate experiment.toml",
-        "carrier": "local",
+        "state": "finished",
+        "rounds": str(story.rounds),
+        "carrier": "LocalGrid",
+        "uplink_codec": "ef | topk:0.05 | linear:4 | zstd",
+        "downlink_codec": "topk:0.1 | linear:4 | zstd",
         "started_at": "2026-01-05T09:30:00Z",
         "model_sha256": "5e0f" * 16,
         "version_phloem": "0.1.0",
@@ -70,9 +75,13 @@ def write_run(folder: Path, story: Story = Story(), *, reference: bool = True) -
     }
     with Ledger.create(folder / "run.sqlite", facts) as ledger:
         for client in range(story.clients):
-            ledger.record(*_message(0, _name(client), "down", "hello", _anchor(story)))
+            for direction in DIRECTIONS:
+                ledger.record(
+                    Message(0, _name(client), direction, "hello", "", 0, 0, 0, 210, None, 0, None, None)
+                )
+        met: set[int] = set()
         for number in range(1, story.rounds + 1):
-            _round(ledger, story, number)
+            _round(ledger, story, number, met)
             ledger.commit()
     if reference:
         dense = Story(
@@ -82,13 +91,15 @@ def write_run(folder: Path, story: Story = Story(), *, reference: bool = True) -
     return folder
 
 
-def _round(ledger: Ledger, story: Story, number: int) -> None:
+def _round(ledger: Ledger, story: Story, number: int, met: set[int]) -> None:
     rng = np.random.default_rng([7, number])
-    chosen = sorted(rng.choice(story.clients, story.per_round, replace=False))
-    refused = {int(chosen[0])} if story.rejects and number % 9 == 4 else set()
+    chosen = [int(client) for client in sorted(rng.choice(story.clients, story.per_round, replace=False))]
+    refused = {chosen[0]} if story.rejects and number % 9 == 4 else set()
     for client in chosen:
-        ledger.record(*_message(number, _name(client), "down", "train", _step(story, rng, 0.1)))
-        ledger.record(*_message(number, _name(client), "up", "train", _step(story, rng, 0.05)))
+        down = _step(story, rng, 0.1) if client in met else _anchor(story)
+        ledger.record(*_message(number, _name(client), "down", down))
+        ledger.record(*_message(number, _name(client), "up", _step(story, rng, 0.05)))
+    met.update(chosen)
     for client in refused:
         ledger.record(
             Rejection(
@@ -142,15 +153,13 @@ def _step(story: Story, rng: np.random.Generator, kept: float) -> Sizes:
     )
 
 
-def _message(
-    number: int, client: str, direction: Direction, kind: str, sizes: Sizes
-) -> list[Message | Stage]:
+def _message(number: int, client: str, direction: Direction, sizes: Sizes) -> list[Message | Stage]:
     payload = sizes[-1][1]
     message = Message(
         round=number,
         client=client,
         direction=direction,
-        kind="hello" if kind == "hello" else "train",
+        kind="train",
         codec="|".join(stage for stage, _ in sizes[1:-1]) or "dense",
         base=max(0, number - 1),
         seq=number,

@@ -1,0 +1,122 @@
+"""The run in plain words: what it saved, and what that cost in accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phloem.report.units import (
+    human_bytes,
+    human_percent,
+    human_points,
+    human_ratio,
+    human_seconds,
+    plural,
+)
+from phloem.summary import Summary, Traffic
+
+NOTICEABLE = 1.05  # a ratio below this is not a saving to put into a title
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A number to be read at a glance: what it is, the number, what stands behind it, its unit."""
+
+    label: str
+    value: str
+    note: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The page's title, the sentence below it, and the tiles."""
+
+    title: str
+    sentence: str
+    tiles: tuple[Tile, ...]
+    small: tuple[tuple[str, str], ...]
+
+
+def headline(summary: Summary, wire_bytes: tuple[int | None, int | None], state: str) -> Headline:
+    """Put a summary into words.
+
+    `wire_bytes` are those up and down, None where there was no wire; `state` is the ledger's fact,
+    which a reader has to know where the run is not `finished`.
+    """
+    reference = summary.reference
+    dense_accuracy = reference.accuracy if reference else None
+    difference = _difference(summary.accuracy, dense_accuracy)
+    mean_difference = _difference(summary.accuracy_mean5, reference.accuracy_mean5 if reference else None)
+    small = [
+        ("Rounds", f"{summary.rounds:,}"),
+        ("Clients", f"{summary.clients:,}"),
+        ("Time", human_seconds(summary.seconds)),
+        ("Updates rejected", f"{summary.rejected:,}"),
+    ]
+    if summary.client_updates_per_second is not None:
+        small.append(("Client updates a second", f"{summary.client_updates_per_second:,.3g}"))
+    if wire_bytes != (None, None):
+        small.append(("On the wire, up / down", " / ".join(human_bytes(size) for size in wire_bytes)))
+    return Headline(
+        _title(summary),
+        _sentence(summary, difference)
+        + ("" if state == "finished" else f" The run is not finished: {state}."),
+        (
+            Tile("Saved up", human_ratio(summary.uplink.saved_ratio), _instead(summary.uplink)),
+            Tile("Saved down", human_ratio(summary.downlink.saved_ratio), _instead(summary.downlink)),
+            Tile(
+                "Test accuracy",
+                human_percent(summary.accuracy),
+                f"mean of the last five evaluations: {human_percent(summary.accuracy_mean5)}",
+            ),
+            Tile(
+                "Against dense",
+                human_points(difference),
+                f"last five: {human_points(mean_difference)}; dense reached {human_percent(dense_accuracy)}"
+                if reference
+                else "no dense reference was run",
+                "points" if difference is not None else "",
+            ),
+        ),
+        tuple(small),
+    )
+
+
+def _difference(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours - theirs
+
+
+def _instead(traffic: Traffic) -> str:
+    if traffic.saved_ratio is None:
+        return "nothing was sent"
+    return f"{human_bytes(traffic.payload_bytes)} instead of {human_bytes(traffic.dense_bytes)}"
+
+
+def _title(summary: Summary) -> str:
+    up, down = summary.uplink.saved_ratio, summary.downlink.saved_ratio
+    if up is None and down is None:
+        return "Nothing was sent yet"
+    if up is None or down is None:
+        return "No update came back yet"
+    if up < NOTICEABLE and down < NOTICEABLE:
+        return "Sent dense: no bytes saved"
+    title = f"{_fewer(up)} bytes up, {_fewer(down)} down"
+    return title[0].upper() + title[1:]
+
+
+def _fewer(ratio: float) -> str:
+    return f"{human_ratio(ratio, 2)} fewer" if ratio >= NOTICEABLE else "no fewer"
+
+
+def _sentence(summary: Summary, difference: float | None) -> str:
+    who = f"{plural(summary.clients, 'client')} learned for {plural(summary.rounds, 'round')}"
+    if summary.accuracy is None:
+        return f"{who}. The global model was not evaluated."
+    right = f"{who}. The global model is right on {human_percent(summary.accuracy)} of the test samples"
+    if difference is None:
+        return f"{right}. There is no dense run to compare it with."
+    points = human_points(difference)
+    if points[1:] == "0.0":
+        return f"{right}, the same as with nothing compressed."
+    beside = "more than" if difference > 0 else "less than"
+    return f"{right}: {points[1:]} points {beside} the same run with nothing compressed."
