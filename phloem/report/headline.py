@@ -1,4 +1,8 @@
-"""The run in plain words: what it saved, and what that cost in accuracy."""
+"""The run in plain words: what it saved, and what that cost in accuracy.
+
+Accuracies are compared by the mean of the last evaluations, up to five: a single one of a federation
+of a few clients moves by more than what compression costs.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +47,9 @@ def headline(summary: Summary, wire_bytes: tuple[int | None, int | None], state:
     `wire_bytes` are those up and down, None where there was no wire; `state` is the ledger's fact,
     which a reader has to know where the run is not `finished`.
     """
-    reference = summary.reference
-    dense_accuracy = reference.accuracy if reference else None
-    difference = _difference(summary.accuracy, dense_accuracy)
-    mean_difference = _difference(summary.accuracy_mean5, reference.accuracy_mean5 if reference else None)
+    dense = summary.reference
+    difference = _difference(summary.accuracy_mean5, dense.accuracy_mean5 if dense else None)
+    last_difference = _difference(summary.accuracy, dense.accuracy if dense else None)
     small = [
         ("Rounds", f"{summary.rounds:,}"),
         ("Clients", f"{summary.clients:,}"),
@@ -66,14 +69,17 @@ def headline(summary: Summary, wire_bytes: tuple[int | None, int | None], state:
             Tile("Saved down", human_ratio(summary.downlink.saved_ratio), _instead(summary.downlink)),
             Tile(
                 "Test accuracy",
-                human_percent(summary.accuracy),
-                f"mean of the last five evaluations: {human_percent(summary.accuracy_mean5)}",
+                human_percent(summary.accuracy_mean5),
+                f"mean of the last evaluations, up to five; the last alone: {human_percent(summary.accuracy)}"
+                if summary.accuracy is not None
+                else "there was no evaluation",
             ),
             Tile(
                 "Against dense",
                 human_points(difference),
-                f"last five: {human_points(mean_difference)}; dense reached {human_percent(dense_accuracy)}"
-                if reference
+                f"dense: {human_percent(dense.accuracy_mean5)};"
+                f" the last alone: {human_points(last_difference)}"
+                if dense
                 else "no dense reference was run",
                 "points" if difference is not None else "",
             ),
@@ -110,9 +116,10 @@ def _fewer(ratio: float) -> str:
 
 def _sentence(summary: Summary, difference: float | None) -> str:
     who = f"{plural(summary.clients, 'client')} learned for {plural(summary.rounds, 'round')}"
-    if summary.accuracy is None:
+    if summary.accuracy_mean5 is None:
         return f"{who}. The global model was not evaluated."
-    right = f"{who}. The global model is right on {human_percent(summary.accuracy)} of the test samples"
+    percent = human_percent(summary.accuracy_mean5)
+    right = f"{who}. In the end, the global model is right on {percent} of the test samples"
     if difference is None:
         return f"{right}. There is no dense run to compare it with."
     points = human_points(difference)

@@ -90,6 +90,8 @@ footer { color: var(--soft); font-size: .875rem; margin-top: 1.5rem; max-width: 
   .tiles .value { font-size: 1.5rem; }
   table { font-size: .875rem; }
   th, td { padding: .35rem .4rem; }
+  th { white-space: normal; vertical-align: bottom; }
+  td.name { min-width: 4.5rem; }
   td.words:last-child { min-width: 9rem; }
   .facts { grid-template-columns: 1fr; gap: 0; }
   .facts dd { margin-bottom: .5rem; }

@@ -54,7 +54,7 @@ style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'no
 <section>
 <h2>Where the bytes go</h2>
 <p class="note">The mean size of a message after each stage of its codec, from plain float32 (dense) to the \
-frame that is sent. ÷ is what the stage alone saves.</p>
+frame that is sent. ÷ is what the stage alone saves. A message of several steps at once is not shown.</p>
 <div class="pair">
 {% for figure in page.ladders %}
 <div>

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from phloem.errors import ConfigError, MissingExtra
-from phloem.ledger import Ledger, Message, Rejection, Stage
+from phloem.ledger import Evaluation, Ledger, Message, Rejection, Stage
 from phloem.report import page, write_report
 from phloem.report.script import SCRIPT
 from phloem.report.units import human_bytes, human_points, human_ratio, human_seconds, tick_bytes
@@ -174,6 +174,18 @@ def test_empty_sections_are_left_out(tmp_path: Path) -> None:
     for title in ("Rejected updates", "Distillation</h2>", "<h2>Clients"):
         assert title not in html
     assert "There is no experiment.toml" in html
+
+
+def test_accuracies_are_compared_by_the_mean_of_the_last_evaluations(tmp_path: Path) -> None:
+    """Protects the headline from one lucky round: the last alone is in small print."""
+    run = write_run(tmp_path / "run", Story(rounds=9), reference=True)
+    for folder, last in ((run, 1.0), (run / "reference", 0.0)):
+        with Ledger.resume(folder / "run.sqlite", last_round=9) as ledger:
+            ledger.record(*(Evaluation(n, "test", 9, 1.0, 0.5) for n in (10, 11, 12, 13)))
+            ledger.record(Evaluation(14, "test", 9, 1.0, last))
+    html = write_report(run).read_text(encoding="utf-8")
+    assert "right on 60.0 % of the test samples: 20.0 points more than" in html
+    assert "dense: 40.0 %; the last alone: +100.0" in html
 
 
 def test_an_unfinished_run_is_called_so(tmp_path: Path) -> None:
