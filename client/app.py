@@ -46,8 +46,8 @@ def greet(message: Message, context: Context) -> Message:
         hello = Hello.from_mapping(message.content.config_records[MESSAGE])
         if hello.protocol != VERSION:
             raise ProtocolError(
-                f"Client and server should speak the same protocol. Found {VERSION} here and {hello.protocol} "
-                "on the server: install the same version of phloem on both."
+                f"Client and server should speak one protocol. Found {VERSION} here, {hello.protocol} on the "
+                "server: install the same version of phloem on both."
             )
         if hello.schema != device.learner.schema.fingerprint:
             raise ProtocolError(
@@ -146,7 +146,9 @@ def write_state(records: RecordDict, state: ClientState) -> None:
     records.clear()
     records[MESSAGE] = ConfigRecord({"held": state.held, "position": state.position, "seq": state.seq})
     for name, arrays in (
-        ("model", state.model), ("residual", state.codec.residual), ("warm", state.codec.warm or None)
+        ("model", state.model),
+        ("residual", state.codec.residual),
+        ("warm", state.codec.warm or None),
     ):
         if arrays is not None:
             records[name] = ArrayRecord({key: Array(np.asarray(array)) for key, array in arrays.items()})

@@ -1,6 +1,6 @@
 """One round of a client: (instruction, chain, state) -> (reply, frame, state), without side effects.
 
-    chain ─> base model ─> predict, score, learn on the next samples ─> delta + residual ─> codec ─> frame
+chain ─> base model ─> predict, score, learn on the next samples ─> delta + residual ─> codec ─> frame
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from phloem.client.learner import Learner
 from phloem.client.state import ClientState, Pending, settle
 from phloem.client.stream import Stream
 from phloem.client.synchronise import synchronise
 from phloem.compression.codec import Codec, codec
 from phloem.compression.update import subtract
 from phloem.config import ClientConfig
+from phloem.learning import Model
 from phloem.protocol import Instruction, Reply
 from phloem.seeds import derive
 
@@ -27,7 +27,7 @@ class Device:
 
     client: str
     stream: Stream
-    learner: Learner
+    learner: Model
     config: ClientConfig
     steps: Codec
     full: tuple[Codec, ...]
@@ -62,7 +62,7 @@ def train_round(
     seed = derive(instruction.seed, device.client, instruction.round)
     samples, position = device.stream.next(state.position, device.config.samples_per_round)
     scores = device.learner.score(base, samples)
-    counts = np.bincount(samples.y, minlength=device.learner.classes) if device.reports_classes else []
+    counts = np.bincount(samples.y, minlength=device.learner.classes)
     reply = Reply(
         client=device.client,
         round=instruction.round,
@@ -71,7 +71,7 @@ def train_round(
         samples=len(samples),
         loss=scores.loss,
         correct=scores.correct,
-        class_counts=np.asarray(counts, "<u4").tobytes(),
+        class_counts=counts.astype("<u4").tobytes() if device.reports_classes else b"",
         train_seconds=0.0,
         encode_seconds=0.0,
         decode_seconds=decoded - started,

@@ -14,7 +14,12 @@ from phloem.protocol import NO_VERSION, Instruction, model_hash
 
 
 def synchronise(
-    state: ClientState, instruction: Instruction, chain: bytes, schema: Schema, steps: Codec, full: Sequence[Codec]
+    state: ClientState,
+    instruction: Instruction,
+    chain: bytes,
+    schema: Schema,
+    steps: Codec,
+    full: Sequence[Codec],
 ) -> ClientState:
     """Apply `chain` to the held model.
 
@@ -24,7 +29,7 @@ def synchronise(
 
     Raises:
         CorruptUpdate: a frame does not decode.
-        ProtocolError: the chain does not lead to the instructed version, or to another model than the server's.
+        ProtocolError: the chain does not lead to the instructed version, or not to the server's model.
     """
     model, held = state.model, state.held
     for blob in unpack_chain(chain, limit=len(chain)):
@@ -43,13 +48,17 @@ def synchronise(
             f"The chain should lead to version {instruction.version}. Found {held}: send the model in full."
         )
     if model_hash(model) != instruction.model_hash:
-        raise ProtocolError(f"Version {held} should have the server's hash. It differs: send the model in full.")
+        raise ProtocolError(
+            f"Version {held} should have the server's hash. It differs: send the model in full."
+        )
     return replace(state, held=held, model=model)
 
 
 def _decode_full(blob: bytes, schema: Schema, codecs: Sequence[Codec]) -> Update:
-    named = {codec.wire_name: codec for codec in codecs}
+    named = {codec.wire_text: codec for codec in codecs}
     codec = named.get(peek(blob).codec)
     if codec is None:
-        raise ProtocolError(f"A full model should come as one of {sorted(named)}. Found {peek(blob).codec!r}.")
+        raise ProtocolError(
+            f"A full model should come as one of {sorted(named)}. Found {peek(blob).codec!r}."
+        )
     return codec.decode(blob, schema)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import phloem
@@ -53,7 +52,9 @@ def version(
 
 @app.command()
 def simulate(
-    config: Annotated[Path | None, typer.Argument(help="An experiment in TOML; defaults if left out.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="An experiment in TOML; defaults if left out.")
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Override a setting: --set run.rounds=5 (repeatable).")
     ] = None,
@@ -106,7 +107,9 @@ def doctor(as_json: JsonFlag = False) -> None:
     raise typer.Exit(OK if doctor_.healthy(findings) else FAILED_RUN)
 
 
-def _experiment(config: Path | None, assignments: list[str], seed: int | None, no_reference: bool) -> Experiment:
+def _experiment(
+    config: Path | None, assignments: list[str], seed: int | None, no_reference: bool
+) -> Experiment:
     from phloem.config import Experiment, load, parse_assignments
 
     experiment = load(config) if config is not None else Experiment()
@@ -140,7 +143,6 @@ def _interrupted(directory: Path) -> NoReturn:
 
 @contextmanager
 def _progress(experiment: Experiment, *, quiet: bool) -> Iterator[Callable[[RoundDone], None]]:
-    logging.getLogger("flwr").setLevel(logging.WARNING)
     columns = [
         TextColumn("{task.description:<9}"),
         BarColumn(),
@@ -149,14 +151,14 @@ def _progress(experiment: Experiment, *, quiet: bool) -> Iterator[Callable[[Roun
         TextColumn("{task.fields[accuracy]}"),
     ]
     with Progress(*columns, console=err, disable=quiet or not sys.stderr.isatty()) as bar:
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskID] = {}
 
         def on_progress(done: RoundDone) -> None:
             if done.run not in tasks:
                 tasks[done.run] = bar.add_task(done.run, total=done.rounds, accuracy="")
-            accuracy = done.report.accuracy
-            shown = {} if accuracy is None else {"accuracy": f"accuracy {100 * accuracy:.1f} %"}
-            bar.update(tasks[done.run], completed=done.report.round, **shown)
+            bar.update(tasks[done.run], completed=done.report.round)
+            if done.report.accuracy is not None:
+                bar.update(tasks[done.run], accuracy=f"accuracy {100 * done.report.accuracy:.1f} %")
 
         yield on_progress
 
@@ -178,4 +180,6 @@ def _show(summary: Summary, page: Path | None, as_json: bool) -> None:
     out.print(closing_table(summary))
     out.print(f"model {summary.model_sha256}", highlight=False, soft_wrap=True)
     out.print(f"ledger {summary.ledger_sha256}", highlight=False, soft_wrap=True)
-    out.print(f"folder {summary.run_dir}" + (f", page {page}" if page else ""), highlight=False, soft_wrap=True)
+    out.print(
+        f"folder {summary.run_dir}" + (f", page {page}" if page else ""), highlight=False, soft_wrap=True
+    )

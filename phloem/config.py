@@ -1,8 +1,8 @@
 """The experiment: one frozen model of every setting, from TOML, flags or Flower's flat run-config.
 
-    file.toml ──┐
-    --set a.b=c ┼─> Experiment ─> resolved TOML in the run's folder
-    run-config ─┘        └─────> flat run-config (for Flower)
+file.toml ──┐
+--set a.b=c ┼─> Experiment ─> resolved TOML in the run's folder
+run-config ─┘        └─────> flat run-config (for Flower)
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class DataConfig(Section):
     source: str = "digits"
     """`digits`, `npz:PATH`, or the caller's own `module:function`."""
     partition: str = "dirichlet:0.3"
-    """`iid`, `dirichlet:ALPHA`, `blocks` or `natural`."""
-    clients: Annotated[int, Field(ge=1)] = 20
+    """`iid`, `dirichlet:ALPHA`, `blocks`, or `natural[:ARRAY]`, by the ids in an array of the source."""
+    clients: Annotated[int, Field(ge=0)] = 20
+    """0 stands for as many as there are ids, with `natural`."""
     test_fraction: Fraction = 0.2
     validation_fraction: Fraction = 0.1
     proxy_fraction: Fraction = 0.1
@@ -71,7 +72,7 @@ class ClientConfig(Section):
     epochs: Annotated[int, Field(ge=1)] = 4
     batch_size: Annotated[int, Field(ge=1)] = 16
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: Positive = 0.1
+    learning_rate: Positive = 0.3
     momentum: Fraction = 0.0
     weight_decay: NotNegative = 0.0
     proximal: NotNegative = 0.0
@@ -95,7 +96,7 @@ class UplinkConfig(Section):
 class DownlinkConfig(Section):
     """How the global model is sent to the clients."""
 
-    codec: CodecText = "topk:0.1 | linear:4 | zstd"
+    codec: CodecText = "topk:0.05 | linear:4 | zstd"
     """For the step from one model version to the next; what it loses is sent with the next step."""
     anchor: CodecText = "fp16 | zstd"
     """For the first version, which a client without a base gets in full."""
@@ -115,9 +116,11 @@ class DistillConfig(Section):
 
     enabled: bool = False
     temperature: Positive = 2.0
-    steps: Annotated[int, Field(ge=1)] = 60
+    steps: Annotated[int, Field(ge=1)] = 100
     batch_size: Annotated[int, Field(ge=1)] = 64
-    learning_rate: Positive = 0.05
+    learning_rate: Positive = 0.002
+    mixup: Annotated[int, Field(ge=0)] = 3
+    """Convex mixtures of two proxy samples that the teacher is asked about as well, for each proxy sample."""
 
 
 class ServerConfig(Section):

@@ -45,7 +45,9 @@ def examine() -> list[Finding]:
     for extra, (package, purpose) in EXTRAS.items():
         version = _version(package)
         remedy = f'no {purpose}: pip install "phloem[{extra}]"'
-        findings.append(Finding(f"extra {extra}", version or "not installed", version is not None, False, remedy))
+        findings.append(
+            Finding(f"extra {extra}", version or "not installed", version is not None, False, remedy)
+        )
     for program, purpose in PROGRAMS.items():
         path = shutil.which(program)
         findings.append(Finding(program, path or "not on the path", path is not None, False, f"no {purpose}"))

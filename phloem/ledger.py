@@ -51,9 +51,10 @@ FORMAT = 1
 APPLICATION_ID = 0x70686C6D  # "phlm", at byte 68 of the file: tells a ledger from any other SQLite file
 
 # Where and on what a run was made, not what happened in it: the digest leaves these facts and columns out,
-# so that it is equal for 1, 2 or 4 workers and for every carrier (only some carriers have a wire).
+# so that it is equal for 1, 2 or 4 workers and for every carrier: only some have a wire, and a message's
+# envelope holds node ids, which some draw at random.
 PLACE_FACTS = frozenset({"carrier", "command", "directory", "engine", "host", "platform", "workers"})
-PLACE_COLUMNS = frozenset({"wire_bytes"})
+PLACE_COLUMNS = frozenset({"object_bytes", "wire_bytes"})
 
 INSERTS = {
     row_type: f"INSERT INTO {table} VALUES ({', '.join('?' for _ in fields(row_type))})"

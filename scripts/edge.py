@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -88,19 +88,15 @@ def processes(commands: Mapping[str, list[str]], folder: Path, env: Mapping[str,
             _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_PATIENCE_S
         for process in running:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
             _signal(process, signal.SIGKILL)
             process.wait()
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, number)  # the group: a SuperExec's apps outlive it for a while
-    except ProcessLookupError:
-        pass
 
 
 def wait_for(port: int) -> None:
@@ -147,7 +143,12 @@ def _toml(value: object) -> str:
 def main(arguments: list[str]) -> int:
     """Deploy, show the ledger's table, and check the model against the simulation's."""
     console = Console()
-    settings = {"run.rounds": 3, **parse_assignments(arguments), "data.clients": DEVICES, "run.reference": False}
+    settings = {
+        "run.rounds": 3,
+        **parse_assignments(arguments),
+        "data.clients": DEVICES,
+        "run.reference": False,
+    }
     experiment = Experiment().with_values(settings)
     directory = new_directory(experiment).resolve()
     experiment = experiment.with_values({"run.directory": str(directory)})

@@ -1,4 +1,4 @@
-"""The weighted mean of updates, one at a time: memory is that of one update, whatever the number of clients."""
+"""The weighted mean of updates, one at a time: memory is that of one, whatever the number of clients."""
 
 from __future__ import annotations
 
@@ -35,6 +35,5 @@ class StreamingMean:
         """Return `model + learning_rate * mean`; a copy of `model` if nothing was added."""
         scale = learning_rate / self.weight if self.weight > 0 else 0.0
         return {
-            name: np.add(tensor, scale * self._sum[name]).astype(np.float32)
-            for name, tensor in model.items()
+            name: np.add(tensor, scale * self._sum[name]).astype(np.float32) for name, tensor in model.items()
         }

@@ -1,14 +1,16 @@
 """The Flower ServerApp: greets the clients, runs the strategy, leaves a run folder behind.
 
-    run folder: experiment.toml  run.sqlite  model.safetensors
+run folder: experiment.toml  run.sqlite  model.safetensors
 """
 
 from __future__ import annotations
 
 import platform
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -93,18 +95,18 @@ def serve(
 def prepare(experiment: Experiment) -> Setting:
     """Open data and model; whatever is wrong with the settings shows here, before any training."""
     federation = open_federation(experiment.data, experiment.run.seed)
-    learner = open_learner(experiment.model, federation.input_shape, federation.classes, device=experiment.client.device)
+    learner = open_learner(
+        experiment.model, federation.input_shape, federation.classes, device=experiment.client.device
+    )
     if experiment.server.distill.enabled and not (len(federation.proxy) and len(federation.validation)):
         raise ConfigError(
-            "`server.distill` needs proxy and validation samples. Found none: raise `data.proxy_fraction` and "
-            "`data.validation_fraction`."
+            "`server.distill` needs proxy and validation samples. Found none: raise `data.proxy_fraction` "
+            "and `data.validation_fraction`."
         )
     return Setting(experiment, federation, learner)
 
 
-def greet(
-    grid: Grid, setting: Setting, ledger: Ledger, measure: Callable[[Message], int]
-) -> dict[str, int]:
+def greet(grid: Grid, setting: Setting, ledger: Ledger, measure: Callable[[Message], int]) -> dict[str, int]:
     """Ask every node who it is; return each client's node, in the order of clients."""
     node_ids = _wait_for_nodes(grid, setting)
     hello = Hello(VERSION, setting.learner.schema.fingerprint)
@@ -122,11 +124,17 @@ def greet(
             greeting = Greeting.from_mapping(dict(reply.content.config_records[MESSAGE]))
         except (KeyError, ProtocolError) as error:
             raise RunError(f"Node {node} should have answered with a Greeting. Found {error}.") from None
+        if not re.fullmatch(r"[\w.-]{1,64}", greeting.client):
+            raise RunError(
+                f"A client should be named by 1 to 64 letters, digits or '_.-'. Found {greeting.client!r:.80}."
+            )
         if greeting.client in nodes:
             raise RunError(f"Each client should be there once. Found {greeting.client!r} twice.")
         nodes[greeting.client] = node
-        for direction, size in (("down", hello_bytes[node]), ("up", measure(reply))):
-            ledger.record(_hello_row(greeting.client, direction, size))
+        ledger.record(
+            _hello_row(greeting.client, "down", hello_bytes[node]),
+            _hello_row(greeting.client, "up", measure(reply)),
+        )
     if len(nodes) < len(node_ids):
         raise RunError(f"All {len(node_ids)} clients should answer the greeting. Found {len(nodes)} answers.")
     return {client: nodes[client] for client in sorted(nodes, key=client_order)}
@@ -147,6 +155,8 @@ def facts_of(setting: Setting) -> dict[str, str]:
         "version_phloem": phloem.__version__,
         "version_python": platform.python_version(),
         "version_numpy": np.__version__,
+        "version_flwr": version("flwr"),
+        "version_torch": version("torch"),
         "platform": platform.platform(),
         "seed": str(experiment.run.seed),
         "rounds": str(experiment.run.rounds),
@@ -168,8 +178,8 @@ def _wait_for_nodes(grid: Grid, setting: Setting) -> list[int]:
         if len(found) > wanted or time.monotonic() > deadline:
             raise RunError(
                 f"The run needs {wanted} nodes, one for each client of `data.clients`. Found {len(found)} "
-                f"(waited up to {patience:g} s). Start the missing ones, or set data.clients={len(found)}; in "
-                f"Flower's simulation: --federation-config 'num-supernodes={wanted}'."
+                f"(waited up to {patience:g} s). Start the missing ones, or set data.clients={len(found)}; "
+                f"in Flower's simulation: --federation-config 'num-supernodes={wanted}'."
             )
         time.sleep(0.2)
 

@@ -47,7 +47,7 @@ class Teacher:
         if self.votes is None or self.weights is None:
             raise ValueError("A teacher should have heard one client at least. Found none.")
         votes = self.votes / self.weights
-        return (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(votes / votes.sum(axis=1, keepdims=True), np.float32)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,20 @@ def distill(
     return Distilled(student if kept else average, kept, before, after)
 
 
+def questions(proxy: NDArray[np.float32], mixup: int, *, seed: int) -> NDArray[np.float32]:
+    """Return the proxy samples and `mixup` mixtures of random pairs for each.
+
+    Few samples say little about a teacher that is nearly undecided on them; what it says between them
+    does (function matching: Beyer et al. 2022, arXiv 2106.05237).
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    first, second = rng.integers(0, len(proxy), (2, mixup * len(proxy)))
+    share = rng.random((mixup * len(proxy), *[1] * (proxy.ndim - 1)), np.float32)
+    return np.concatenate([proxy, share * proxy[first] + (1 - share) * proxy[second]])
+
+
 def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """Return softmax(logits / temperature) along the last axis, in float64."""
+    """Return the softmax of `logits / temperature` along the last axis, in float64."""
     scaled = logits.astype(np.float64) / temperature
     scaled -= scaled.max(axis=1, keepdims=True)
     exponentials = np.exp(scaled)

@@ -19,7 +19,7 @@ from phloem.learning import Model
 from phloem.protocol import NO_VERSION, client_order
 from phloem.seeds import derive, generator
 from phloem.server.aggregate import StreamingMean
-from phloem.server.distill import Distilled, Teacher, distill
+from phloem.server.distill import Distilled, Teacher, distill, questions
 from phloem.server.sanitize import Expected, Limits, Sane, read_reply, read_update
 from phloem.server.versions import Versions, advance, first_version
 from phloem.sources import Federation
@@ -120,7 +120,9 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
     mean = StreamingMean(state.versions.schema)
     teacher = None
     if server.distill.enabled and len(setting.federation.proxy) and len(setting.federation.validation):
-        teacher = Teacher(setting.learner, setting.federation.proxy, server.distill.temperature)
+        seed = derive(setting.experiment.run.seed, "questions", round_number)
+        proxy = questions(setting.federation.proxy, server.distill.mixup, seed=seed)
+        teacher = Teacher(setting.learner, proxy, server.distill.temperature)
 
     accepted: list[Accepted] = []
     refused: list[Refused] = []

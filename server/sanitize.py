@@ -63,7 +63,8 @@ def read_reply(values: Mapping[str, object], expected: Expected, limits: Limits)
         raise RejectedUpdate("protocol", str(error)) from None
     if reply.client != expected.client:
         raise RejectedUpdate(
-            "identity", f"The node of client {expected.client!r} should speak for it. Found {reply.client!r:.80}."
+            "identity",
+            f"The node of client {expected.client!r} should speak for it. Found {reply.client!r:.80}.",
         )
     if (reply.round, reply.held) != (expected.round, expected.version) or (
         reply.samples != 0 and reply.seq <= expected.acked_seq
@@ -80,7 +81,11 @@ def read_reply(values: Mapping[str, object], expected: Expected, limits: Limits)
             f"Found {reply.samples} and {reply.correct}.",
         )
     counts = np.frombuffer(reply.class_counts, "<u4") if len(reply.class_counts) % 4 == 0 else None
-    if counts is None or len(counts) not in (0, limits.classes) or int(counts.sum(dtype=np.uint64)) > reply.samples:
+    if (
+        counts is None
+        or len(counts) not in (0, limits.classes)
+        or int(counts.sum(dtype=np.uint64)) > reply.samples
+    ):
         raise RejectedUpdate(
             "weight", f"Class counts should be {limits.classes} numbers that sum to {reply.samples} at most."
         )

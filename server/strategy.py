@@ -15,6 +15,7 @@ from flwr.serverapp.strategy import Strategy
 
 from phloem import ledger as rows
 from phloem.compression.frame import pack_chain
+from phloem.compression.stage import StageBytes
 from phloem.ledger import Ledger
 from phloem.protocol import BLOB, MESSAGE, STYPE, UPDATE, Instruction
 from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose
@@ -57,7 +58,7 @@ class DeltaAverage(Strategy):
         save: Callable[[ServerState, int], None],
         on_round: Callable[[RoundReport], None],
     ) -> None:
-        """`nodes` maps clients to Flower's node ids; `object_bytes` measures a message as the carrier sees it."""
+        """`nodes` maps clients to Flower's node ids, `object_bytes` measures a message as carried."""
         self.setting, self.state, self.nodes, self.ledger = setting, state, nodes, ledger
         self._clients = {node: client for client, node in nodes.items()}
         self._object_bytes, self._save, self._on_round = object_bytes, save, on_round
@@ -69,7 +70,9 @@ class DeltaAverage(Strategy):
     ) -> Iterable[Message]:
         """Make the instruction and the cheapest chain for each chosen client."""
         self._started = time.perf_counter()
-        self._sent = [self._send(client, server_round) for client in choose(self.setting, self.state, server_round)]
+        self._sent = [
+            self._send(client, server_round) for client in choose(self.setting, self.state, server_round)
+        ]
         return [sent.message for sent in self._sent]
 
     def aggregate_train(
@@ -125,17 +128,19 @@ class DeltaAverage(Strategy):
     def _arrived(self, server_round: int, replies: Iterable[Message]) -> Iterator[Arrived]:
         by_message = {sent.message.metadata.message_id: sent.client for sent in self._sent}
         silent = {sent.client for sent in self._sent}
+        unasked: set[str] = set()
         for reply in replies:
             source = self._clients.get(reply.metadata.src_node_id)
             client = source or by_message.get(reply.metadata.reply_to_message_id)
             if client is None or client not in silent:  # not asked this round, or answered already
-                name = client or f"node {reply.metadata.src_node_id}"
-                self.ledger.record(rows.Rejection(server_round, name, "unasked", "A reply nobody asked for."))
+                unasked.add(client or f"node {reply.metadata.src_node_id}")
                 continue
             silent.discard(client)
             arrived = read_message(client, reply)
             self._record_up(server_round, reply, arrived)
             yield arrived
+        for name in sorted(unasked):
+            self.ledger.record(rows.Rejection(server_round, name, "unasked", "A reply nobody asked for."))
         for client in sorted(silent):
             yield Arrived(client, {}, b"", "No reply within the round's time.")
 
@@ -227,11 +232,11 @@ def read_message(client: str, reply: Message) -> Arrived:
     """Take a reply apart; what is missing or of another kind is left for the checks to find."""
     if reply.has_error():
         return Arrived(client, {}, b"", f"[{reply.error.code}] {reply.error.reason}")
-    fields = reply.content.config_records.get(MESSAGE, {})
-    array = dict(reply.content.array_records.get(UPDATE, {})).get(BLOB)
+    fields = dict(reply.content.config_records.get(MESSAGE) or {})
+    array = dict(reply.content.array_records.get(UPDATE) or {}).get(BLOB)
     if array is None or array.stype != STYPE:
-        return Arrived(client, dict(fields), b"")
-    return Arrived(client, dict(fields), array.data)
+        return Arrived(client, fields, b"")
+    return Arrived(client, fields, array.data)
 
 
 def to_arrays(state: ServerState) -> ArrayRecord:
@@ -239,7 +244,9 @@ def to_arrays(state: ServerState) -> ArrayRecord:
     return ArrayRecord({name: Array(tensor) for name, tensor in state.model.items()})
 
 
-def _stages(server_round: int, client: str, direction: rows.Direction, stages: Iterable[object]) -> list[rows.Stage]:
+def _stages(
+    server_round: int, client: str, direction: rows.Direction, stages: Iterable[StageBytes]
+) -> list[rows.Stage]:
     return [
         rows.Stage(server_round, client, direction, position, stage.stage, stage.bytes)
         for position, stage in enumerate(stages)

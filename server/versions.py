@@ -49,7 +49,7 @@ class Versions:
         return _full_step(FULL, self.model, self.schema, self.version)[0]
 
     def path(self, held: int) -> tuple[Step, ...]:
-        """Return the frames that lead from version `held` (or NO_VERSION) here, in the fewest bytes, measured."""
+        """Return the frames that lead from version `held` (or NO_VERSION) here, in the fewest bytes."""
         if held == self.version:
             return ()
         reachable = self.version - len(self.steps)
@@ -58,7 +58,9 @@ class Versions:
             chains.append(self.steps[held - reachable :])
         if reachable == 0 and held == NO_VERSION:
             chains.append((self.anchor, *self.steps))
-        if any(len(chain) == 1 for chain in chains):  # one step: the model in full cannot be less, spare its coding
+        if any(
+            len(chain) == 1 for chain in chains
+        ):  # one step: the model in full cannot be less, spare its coding
             return chains[0]
         return min([*chains, (self.full,)], key=chain_bytes)
 

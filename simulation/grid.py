@@ -62,7 +62,12 @@ class LocalGrid(Grid):
         return self._run
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         """Make a message; Flower deprecates this in favour of `Message(...)`."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
@@ -79,7 +84,10 @@ class LocalGrid(Grid):
         """Deliver messages at once and keep the replies."""
         sent = list(messages)
         self._replies.update(
-            {message.metadata.message_id: reply for message, reply in zip(sent, self._deliver(sent), strict=True)}
+            {
+                message.metadata.message_id: reply
+                for message, reply in zip(sent, self._deliver(sent), strict=True)
+            }
         )
         return [message.metadata.message_id for message in sent]
 

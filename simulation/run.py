@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +45,9 @@ def simulate(
         RunError: the run could not go on.
     """
     prepare(experiment)
+    logging.getLogger("flwr").setLevel(
+        logging.WARNING
+    )  # its twenty lines a round are not a simulation's output
     directory = directory or new_directory(experiment)
     if directory.exists() and any(directory.iterdir()):
         raise ConfigError(f"The run's folder should be new or empty. Found files in {str(directory)!r}.")

@@ -26,7 +26,7 @@ VERSIONS: Versions = first_version(LEARNER.initial(0), codec("dense"))
 DEVICE = Device(
     client="2",
     stream=Stream(FEDERATION.shares[2]),
-    learner=LEARNER,  # type: ignore[arg-type]  # the real one; the function's type is the contract
+    learner=LEARNER,
     config=ClientConfig(samples_per_round=16, epochs=1),
     steps=codec("dense"),
     full=(codec("dense"), FULL),
@@ -69,9 +69,11 @@ def test_applied_plus_residual_is_what_was_learned(lost_rounds: tuple[int, ...])
             applied, acked = add(applied, codec(CODEC).decode(blob, LEARNER.schema)), reply.seq
     _, last_blob, last = train_round(DEVICE, instruction(7, acked), CHAIN, state)
     samples, _ = DEVICE.stream.next(state.position, 16)
-    assert last.model is not None and last.codec.residual is not None
+    assert last.model is not None
+    assert last.codec.residual is not None
     learned = add(
-        learned, subtract(LEARNER.learn(last.model, samples, DEVICE.config, seed=derive(1, "2", 7)), last.model)
+        learned,
+        subtract(LEARNER.learn(last.model, samples, DEVICE.config, seed=derive(1, "2", 7)), last.model),
     )
     held = add(last.codec.residual, codec(CODEC).decode(last_blob, LEARNER.schema))
     assert norm(subtract(add(applied, held), learned)) <= 1e-6 * norm(learned)
@@ -99,9 +101,3 @@ def test_a_chain_that_leads_elsewhere_is_refused() -> None:
         train_round(DEVICE, replace(instruction(1, 0), version=3), CHAIN, ClientState())
     with pytest.raises(ProtocolError, match="hash"):
         train_round(DEVICE, replace(instruction(1, 0), model_hash=bytes(16)), CHAIN, ClientState())
-
-
-
-
-
-

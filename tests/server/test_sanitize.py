@@ -109,7 +109,7 @@ def test_a_wrong_frame_is_rejected_under_its_code(blob: bytes, code: str) -> Non
 def test_a_frame_with_nan_is_rejected() -> None:
     """A NaN that no honest encoder writes is found by the decoder."""
     nan = np.full((5, 4), np.nan, "<f4").tobytes()
-    blob = pack(Frame(SCHEMA.fingerprint, DENSE.wire_name, 6, 5, (nan,)))
+    blob = pack(Frame(SCHEMA.fingerprint, DENSE.wire_text, 6, 5, (nan,)))
     with pytest.raises(RejectedUpdate) as caught:
         read_update(GOOD, blob, DENSE, SCHEMA, LIMITS)
     assert caught.value.code == "corrupt"

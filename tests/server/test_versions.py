@@ -10,7 +10,7 @@ from phloem.compression.frame import pack_chain
 from phloem.compression.update import Schema, Update, norm, subtract
 from phloem.errors import ProtocolError
 from phloem.protocol import FULL, NO_VERSION, Instruction
-from phloem.server.versions import Versions, advance, chain_bytes, first_version
+from phloem.server.versions import Step, Versions, advance, chain_bytes, first_version
 
 STEPS, ANCHOR = codec("topk:0.2 | linear:4 | zstd"), codec("fp16 | zstd")
 SCHEMA = Schema.of({"w": np.zeros((40, 30), np.float32), "b": np.zeros(30, np.float32)})
@@ -64,7 +64,7 @@ def test_the_path_is_the_cheapest_of_all_ways_measured() -> None:
     """No other way there would have cost fewer bytes."""
     versions = history(8)[-1]
     for held in range(NO_VERSION, 8):
-        ways = [(versions.full,)]
+        ways: list[tuple[Step, ...]] = [(versions.full,)]
         if held >= 0:
             ways.append(versions.steps[held:])
         else:

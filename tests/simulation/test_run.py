@@ -25,7 +25,13 @@ from phloem.simulation.run import REFERENCE, Progress, simulate
 from phloem.summary import Summary, summarise
 
 SMALL = Experiment().with_values(
-    {"data.clients": 5, "server.clients_per_round": 3, "run.rounds": 4, "run.reference": False, "model.hidden": 16}
+    {
+        "data.clients": 5,
+        "server.clients_per_round": 3,
+        "run.rounds": 4,
+        "run.reference": False,
+        "model.hidden": 16,
+    }
 )
 SCHEMA = prepare(SMALL).learner.schema
 
@@ -82,7 +88,12 @@ def test_the_folder_holds_the_run(tmp_path: Path) -> None:
     folder = simulate(
         SMALL.with_values({"run.reference": True}), tmp_path / "run", on_progress=progress.append
     )
-    assert {p.name for p in folder.iterdir()} == {"experiment.toml", "run.sqlite", "model.safetensors", REFERENCE}
+    assert {p.name for p in folder.iterdir()} == {
+        "experiment.toml",
+        "run.sqlite",
+        "model.safetensors",
+        REFERENCE,
+    }
     assert digest(load_file(folder / "model.safetensors")) == summarise(folder).model_sha256
     summary = summarise(folder)
     assert summary.reference is not None
@@ -109,7 +120,7 @@ Tamper = Callable[[Message], None]
 
 
 def hostile(tamper: Tamper) -> ClientApp:
-    """phloem's ClientApp, whose partition 0 has its replies tampered with."""
+    """The ClientApp, whose partition 0 has its replies tampered with."""
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         reply = call_next(message, context)
@@ -139,7 +150,7 @@ def set_field(name: str, value: object) -> Tamper:
 
 
 def poisoned(value: float, shape: tuple[int, ...] | None = None) -> Tamper:
-    """A frame with the right checksum and numbers, whose tensors are all `value`, in another shape if asked."""
+    """A frame with a right checksum and numbers, whose tensors are all `value`, of another shape if asked."""
 
     def tamper(reply: Message) -> None:
         header = peek(blob_of(reply))
