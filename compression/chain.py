@@ -127,4 +127,4 @@ class Chain:
                 else stage.decode([next(left) for _ in step.parts], step.spec)
                 for step in steps
             ]
-        return arrays[0], sizes[::-1]
+        return np.asarray(arrays[0]), sizes[::-1]  # NumPy likes to make scalars of arrays without axes

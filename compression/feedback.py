@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from phloem.compression.update import Update, subtract
+from phloem.compression.update import Update
 from phloem.errors import CodecError
 
 
@@ -38,8 +38,9 @@ class ErrorFeedback:
         if residual is None:
             return update
         decay = np.float32(self.decay)
-        return {name: np.add(tensor, decay * residual[name]) for name, tensor in update.items()}
+        return {name: np.asarray(tensor + decay * residual[name]) for name, tensor in update.items()}
 
     def remainder(self, corrected: Update, decoded: Update) -> Update:
         """What the receiver did not get."""
-        return subtract(corrected, decoded)
+        # NumPy makes a scalar of the difference of two arrays without axes; an update has none.
+        return {name: np.asarray(tensor - decoded[name]) for name, tensor in corrected.items()}

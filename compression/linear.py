@@ -26,6 +26,8 @@ ROUNDINGS = ("nearest", "stochastic")
 # Scales travel as the upper half of a float32. None is subnormal: no processor's mode may flush one to zero.
 SCALE_BITS = 16
 SMALLEST_SCALE, LARGEST_SCALE = 0x0080, 0x7F7F
+ONE = np.uint16(0x3F80)
+"""The scale 1: stands in where a group is all zero and anything may divide it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,7 @@ class Linear:
         groups, width = self._grid(array.shape)
         rows = _rows(array.ravel(), groups, width)
         scales = self._scales(rows, array.size)
-        steps = _as_float(np.where(scales == 0, _one(), scales))
-        symbols = self._round(rows / steps[:, None], seed)
+        symbols = self._symbols(rows, scales, seed)
         return [scales, symbols.reshape(-1)[: array.size].reshape(array.shape)], None
 
     def decode(self, arrays: Sequence[Array], spec: Spec) -> Array:
@@ -122,22 +123,23 @@ class Linear:
         most = (np.finfo(np.float32).max / self._levels).view(np.uint32) >> np.uint32(16)
         return np.where(wanted == 0, 0, np.clip(up, SMALLEST_SCALE, most)).astype(np.uint16)
 
-    def _round(self, quotients: Array, seed: Seed) -> Array:
-        """Quotients within the levels to symbols."""
+    def _symbols(self, rows: Array, scales: Array, seed: Seed) -> Array:
+        """The number of each value's level, counted from the lowest."""
+        if self.bits == 1 and self.rounding == "nearest":
+            return (rows >= 0).astype(np.uint8)
+        places = rows / _as_float(np.where(scales == 0, ONE, scales))[:, None]
         if self.bits == 1:
-            if self.rounding == "nearest":
-                return (quotients >= 0).astype(np.uint8)
-            quotients *= np.float32(0.5)
-            quotients += np.float32(0.5)
+            places *= np.float32(0.5)
+            places += np.float32(0.5)
         else:
-            quotients += self._levels
+            places += self._levels
         if self.rounding == "nearest":
-            np.rint(quotients, out=quotients)
+            np.rint(places, out=places)
         else:
-            quotients += np.random.default_rng(seed).random(quotients.shape, np.float32)
+            places += np.random.default_rng(seed).random(places.shape, np.float32)
         highest = 1 if self.bits == 1 else 2 * self._levels
         # The conversion cuts the fraction off, which for numbers that are not negative is rounding down.
-        return np.clip(quotients, 0, highest, out=quotients).astype(np.uint8)
+        return np.clip(places, 0, highest, out=places).astype(np.uint8)
 
 
 def _rows(values: Array, groups: int, width: int) -> Array:
@@ -151,8 +153,3 @@ def _rows(values: Array, groups: int, width: int) -> Array:
 
 def _as_float(scales: Array) -> Array:
     return (scales.astype(np.uint32) << np.uint32(16)).view(np.float32)
-
-
-def _one() -> np.uint16:
-    """The scale 1.0: stands in where a group is all zero and anything may divide it."""
-    return np.uint16(0x3F80)

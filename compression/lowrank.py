@@ -17,6 +17,12 @@ from phloem.compression.signal import Array, Spec, Values
 from phloem.compression.stage import Seed
 from phloem.errors import CodecError, ConfigError
 
+LARGEST = 1e38
+"""Half of float32's range is kept free: the receiver adds up what later stages have rounded."""
+
+NOISE = 1e-6
+"""What is left of a row, relative to the row, when a sum of float32 numbers should have been zero."""
+
 CHUNK = 1 << 16
 """Values rebuilt at a time, so that the scratch memory stays in the cache."""
 
@@ -62,10 +68,11 @@ class LowRank:
         with np.errstate(over="ignore", invalid="ignore"):
             left = _orthonormal(np.einsum("ij,kj->ki", matrix, right))
             right = np.einsum("ij,ki->kj", matrix, left)
-        if not np.isfinite(right).all():
+            largest = np.abs(right).sum(axis=0).max()
+        if not largest < LARGEST:
             raise ConfigError(
-                "`lowrank` multiplies in float32 and needs values whose products are finite. "
-                f"Found a magnitude of {np.abs(array).max():g}. Look for what diverged."
+                f"`lowrank` carries magnitudes whose sums stay below {LARGEST:.0e}. "
+                f"Found {np.abs(array).max():g}. Look for what diverged."
             )
         return [left, right], right
 
@@ -101,11 +108,16 @@ def _start(warm: Array | None, shape: tuple[int, int], seed: Seed) -> Array:
 
 
 def _orthonormal(rows: Array) -> Array:
-    """Gram-Schmidt; a row that depends on the earlier ones exactly becomes zero."""
+    """Gram-Schmidt; a row that, but for rounding, depends on the earlier ones becomes zero."""
     basis = rows.astype(np.float64)
     for i, row in enumerate(basis):
+        before = _length(row)
         for earlier in basis[:i]:
             row -= (row * earlier).sum() * earlier
-        length = math.sqrt(float((row * row).sum()))
-        row *= 1 / length if length > 0 else 0
+        after = _length(row)
+        row *= 1 / after if after > NOISE * before else 0
     return basis.astype(np.float32)
+
+
+def _length(row: Array) -> float:
+    return math.sqrt(float((row * row).sum()))
