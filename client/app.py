@@ -8,31 +8,26 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from phloem.client.records import read_state, write_state
 from phloem.client.round import Device, train_round
-from phloem.client.state import ClientState, Pending
 from phloem.client.stream import Stream
-from phloem.compression.codec import CodecState, codec
-from phloem.compression.update import Update
+from phloem.compression.codec import codec
 from phloem.config import Experiment, Scalar, from_flat
 from phloem.errors import ConfigError, PhloemError, ProtocolError
 from phloem.learning import open_learner
 from phloem.protocol import (
-    BLOB,
     FULL,
     MESSAGE,
-    STYPE,
-    UPDATE,
     VERSION,
     Greeting,
     Hello,
     Instruction,
-    Reply,
     error_code,
 )
+from phloem.records import get_blob, put_blob
 from phloem.sources import open_federation
 
 app = ClientApp()
@@ -66,14 +61,16 @@ def train(message: Message, context: Context) -> Message:
     """Do one round."""
     try:
         instruction = Instruction.from_mapping(message.content.config_records[MESSAGE])
-        chain = message.content.array_records[UPDATE][BLOB].data
+        chain = get_blob(message.content)
+        if chain is None:
+            raise ProtocolError("An instruction should come with a chain of frames. Found none.")
         state = read_state(context.state)
         reply, blob, state = train_round(device_of(context), instruction, chain, state)
     except (PhloemError, KeyError) as error:
         return refusal(error, message)
     write_state(context.state, state)
     content = RecordDict({MESSAGE: ConfigRecord(reply.to_mapping())})
-    content[UPDATE] = ArrayRecord({BLOB: Array("bytes", (len(blob),), STYPE, blob)})
+    put_blob(content, blob)
     return Message(content, reply_to=message)
 
 
@@ -117,47 +114,3 @@ def _device(settings: tuple[tuple[str, Scalar], ...], partition: int) -> Device:
 @lru_cache(maxsize=16)
 def _experiment(settings: tuple[tuple[str, Scalar], ...]) -> Experiment:
     return from_flat(dict(settings))
-
-
-def read_state(records: RecordDict) -> ClientState:
-    """Return the client's state; a Context that holds none is a client that never trained."""
-    if MESSAGE not in records:
-        return ClientState()
-    scalars = records.config_records[MESSAGE]
-    pending = None
-    if "sent" in records:
-        sent = dict(records.config_records["sent"])
-        codec_text, blob = str(sent.pop("codec")), sent.pop("blob")
-        assert isinstance(blob, bytes)
-        pending = Pending(codec_text, blob, Reply.from_mapping(sent))
-    residual = _read_arrays(records, "residual")
-    return ClientState(
-        held=int(scalars["held"]),  # type: ignore[arg-type]
-        model=_read_arrays(records, "model"),
-        position=int(scalars["position"]),  # type: ignore[arg-type]
-        seq=int(scalars["seq"]),  # type: ignore[arg-type]
-        codec=CodecState(residual, _read_arrays(records, "warm") or {}),
-        pending=pending,
-    )
-
-
-def write_state(records: RecordDict, state: ClientState) -> None:
-    """Replace what the Context holds by `state`."""
-    records.clear()
-    records[MESSAGE] = ConfigRecord({"held": state.held, "position": state.position, "seq": state.seq})
-    for name, arrays in (
-        ("model", state.model),
-        ("residual", state.codec.residual),
-        ("warm", state.codec.warm or None),
-    ):
-        if arrays is not None:
-            records[name] = ArrayRecord({key: Array(np.asarray(array)) for key, array in arrays.items()})
-    if state.pending is not None:
-        sent = {"codec": state.pending.codec, "blob": state.pending.blob, **state.pending.reply.to_mapping()}
-        records["sent"] = ConfigRecord(sent)
-
-
-def _read_arrays(records: RecordDict, name: str) -> Update | None:
-    if name not in records:
-        return None
-    return {key: array.numpy() for key, array in records.array_records[name].items()}

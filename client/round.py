@@ -47,9 +47,10 @@ def train_round(
         ProtocolError: the chain does not lead from the held version to the instructed one.
         ConfigError: training diverged; what it learned is not finite.
     """
-    sent = state.pending
-    if sent is not None and sent.reply.round == instruction.round and sent.reply.seq > instruction.acked_seq:
-        return sent.reply, sent.blob, state
+    again = state.pending
+    if again is not None and again.answers(instruction):
+        assert again.reply is not None
+        return again.reply, again.blob, state
 
     started = time.perf_counter()
     schema = device.learner.schema
@@ -87,5 +88,5 @@ def train_round(
     reply = replace(
         reply, seq=seq, train_seconds=trained - decoded, encode_seconds=time.perf_counter() - trained
     )
-    flight = Pending(instruction.codec, blob, reply)
+    flight = Pending(instruction.codec, seq, blob, reply)
     return reply, blob, replace(state, position=position, seq=seq, codec=codec_state, pending=flight)

@@ -10,16 +10,23 @@ from dataclasses import dataclass, replace
 
 from phloem.compression.codec import EMPTY, CodecState, codec
 from phloem.compression.update import Schema, Update, add
-from phloem.protocol import NO_VERSION, Reply
+from phloem.protocol import NO_VERSION, Instruction, Reply
 
 
 @dataclass(frozen=True)
 class Pending:
-    """An update that was sent and not yet acknowledged, with the very reply it was sent in."""
+    """An update that was sent and not yet acknowledged."""
 
     codec: str
+    seq: int
     blob: bytes
-    reply: Reply
+    reply: Reply | None = None
+    """The very reply it was sent in, to answer the same instruction with again."""
+
+    def answers(self, instruction: Instruction) -> bool:
+        """Tell whether this is the answer to `instruction`, which the server did not get or did not apply."""
+        same_round = self.reply is not None and self.reply.round == instruction.round
+        return same_round and self.seq > instruction.acked_seq
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ def settle(state: ClientState, acked_seq: int, schema: Schema) -> ClientState:
     """
     settled = replace(state, pending=None, seq=max(state.seq, acked_seq))
     pending, residual = state.pending, state.codec.residual
-    if pending is None or pending.reply.seq <= acked_seq or residual is None:
+    if pending is None or pending.seq <= acked_seq or residual is None:
         return settled
     returned = add(residual, codec(pending.codec).decode(pending.blob, schema))
     return replace(settled, codec=replace(state.codec, residual=returned))

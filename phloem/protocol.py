@@ -26,11 +26,8 @@ from phloem.errors import ConfigError, CorruptUpdate, ProtocolError
 VERSION = 1
 """Version of these messages; client and server must agree on it."""
 
-STYPE = "phloem.update.v1"
-"""Flower's serialisation type of the one array that holds a blob."""
-
-MESSAGE, UPDATE, BLOB = "phloem", "update", "blob"
-"""Names of the records in a Flower message, and of the array in the update's record."""
+MESSAGE = "phloem"
+"""Name of the record that holds the fields of a message; the blob is a record of its own."""
 
 FULL = codec("dense | zstd")
 """How a model is sent in full, bit for bit, to a client that comes too late for the first version."""

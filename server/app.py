@@ -26,9 +26,10 @@ from phloem.errors import ConfigError, ProtocolError, RunError
 from phloem.learning import open_learner
 from phloem.ledger import Ledger
 from phloem.protocol import MESSAGE, VERSION, Greeting, Hello, client_order
+from phloem.records import to_record
 from phloem.server.checkpoint import save_model
 from phloem.server.round import ServerState, Setting, first_state
-from phloem.server.strategy import DeltaAverage, RoundReport, to_arrays
+from phloem.server.strategy import DeltaAverage, RoundReport
 from phloem.sources import open_federation
 
 app = ServerApp()
@@ -77,7 +78,7 @@ def serve(
             strategy.evaluate_first()
             strategy.start(
                 grid=grid,
-                initial_arrays=to_arrays(state),
+                initial_arrays=to_record(state.model),
                 num_rounds=experiment.run.rounds,
                 timeout=experiment.server.round_timeout_s,
             )
@@ -126,7 +127,7 @@ def greet(grid: Grid, setting: Setting, ledger: Ledger, measure: Callable[[Messa
             raise RunError(f"Node {node} should have answered with a Greeting. Found {error}.") from None
         if not re.fullmatch(r"[\w.-]{1,64}", greeting.client):
             raise RunError(
-                f"A client should be named by 1 to 64 letters, digits or '_.-'. Found {greeting.client!r:.80}."
+                f"A client's name should be 1..64 letters, digits or '_.-'. Found {greeting.client!r:.80}."
             )
         if greeting.client in nodes:
             raise RunError(f"Each client should be there once. Found {greeting.client!r} twice.")

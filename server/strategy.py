@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
@@ -17,7 +17,8 @@ from phloem import ledger as rows
 from phloem.compression.frame import pack_chain
 from phloem.compression.stage import StageBytes
 from phloem.ledger import Ledger
-from phloem.protocol import BLOB, MESSAGE, STYPE, UPDATE, Instruction
+from phloem.protocol import MESSAGE, Instruction
+from phloem.records import get_blob, put_blob, to_record
 from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose
 from phloem.server.versions import Step
 
@@ -89,7 +90,7 @@ class DeltaAverage(Strategy):
         self.ledger.commit()
         self._on_round(RoundReport(server_round, len(outcome.accepted), len(outcome.refused), accuracy))
         self._sent = []
-        return to_arrays(self.state), MetricRecord({"accepted": len(outcome.accepted)})
+        return to_record(self.state.model), MetricRecord({"accepted": len(outcome.accepted)})
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -122,7 +123,7 @@ class DeltaAverage(Strategy):
             seed=self.setting.experiment.run.seed,
         )
         content = RecordDict({MESSAGE: ConfigRecord(instruction.to_mapping())})
-        content[UPDATE] = ArrayRecord({BLOB: Array("bytes", (len(blob),), STYPE, blob)})
+        put_blob(content, blob)
         return Sent(client, Message(content, self.nodes[client], "train"), held, len(blob), chain)
 
     def _arrived(self, server_round: int, replies: Iterable[Message]) -> Iterator[Arrived]:
@@ -233,15 +234,7 @@ def read_message(client: str, reply: Message) -> Arrived:
     if reply.has_error():
         return Arrived(client, {}, b"", f"[{reply.error.code}] {reply.error.reason}")
     fields = dict(reply.content.config_records.get(MESSAGE) or {})
-    array = dict(reply.content.array_records.get(UPDATE) or {}).get(BLOB)
-    if array is None or array.stype != STYPE:
-        return Arrived(client, fields, b"")
-    return Arrived(client, fields, array.data)
-
-
-def to_arrays(state: ServerState) -> ArrayRecord:
-    """Return the global model as Flower's arrays."""
-    return ArrayRecord({name: Array(tensor) for name, tensor in state.model.items()})
+    return Arrived(client, fields, get_blob(reply.content) or b"")
 
 
 def _stages(

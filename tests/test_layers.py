@@ -33,7 +33,7 @@ FLOORS = {
     "cli": 6,
 }
 
-HOMES_OF_FLOWER = {"app", "strategy", "mod", "grid", "link"}
+HOMES_OF_FLOWER = {"app", "strategy", "mod", "grid", "link", "records"}
 HOMES_OF_TORCH = ("client/", "server/distill", "server/shrink", "simulation/engine", "phloem/doctor")
 COMPRESSION_MAY = {"numpy", "numba", "google", "google_crc32c", "zstandard"} | set(sys.stdlib_module_names)
 RUNS_FOREIGN_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle"}

@@ -18,7 +18,8 @@ from phloem.compression.update import digest, is_finite
 from phloem.config import Experiment
 from phloem.errors import ConfigError
 from phloem.ledger import Ledger, Rejection
-from phloem.protocol import BLOB, MESSAGE, STYPE, UPDATE
+from phloem.protocol import MESSAGE
+from phloem.records import BLOB, STYPE, UPDATE
 from phloem.server.app import prepare, serve
 from phloem.simulation.grid import LocalGrid
 from phloem.simulation.run import REFERENCE, Progress, simulate
