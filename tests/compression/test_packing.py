@@ -120,3 +120,14 @@ def test_payloads_of_any_bytes(layout: list[Values | Symbols | Index | Bytes], p
     except CorruptUpdate:
         return
     assert joined_bytes(layout, arrays) == len(payload)
+    for spec, array in zip(layout, arrays, strict=True):
+        assert not isinstance(spec, Bytes) or array.size <= spec.most_bytes
+
+
+def test_lengths_have_bounds() -> None:
+    """A part of unknown length is refused where it is longer than the schema allows, first or last."""
+    layout = [Bytes(3), Bytes(2)]
+    assert join(layout, [np.zeros(3, np.uint8), np.zeros(2, np.uint8)]) == b"\x03" + bytes(5)
+    for wrong in (b"\x03" + bytes(6), b"\x04" + bytes(5), b"\x04" + bytes(4), b"\x03\0\0", b""):
+        with pytest.raises(CorruptUpdate):
+            split(layout, wrong)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from phloem.compression.codec import CodecState, codec
+from phloem.compression.fp16 import Fp16
+from phloem.compression.linear import Linear
+from phloem.compression.signal import Values
 from phloem.compression.topk import TopK, largest
 from phloem.compression.update import Schema, nmse
+from phloem.compression.zstd import Zstd
 from phloem.errors import CodecError, ConfigError, CorruptUpdate
 
 Floats = NDArray[np.float32]
@@ -61,6 +66,9 @@ def test_fp16_knows_every_half() -> None:
     halves = np.arange(1 << 16, dtype=np.uint16)
     finite = halves[halves & 0x7FFF < 0x7C00].view(np.float16).astype(np.float32)
     np.testing.assert_array_equal(through("fp16", finite).view(np.uint32), finite.view(np.uint32))
+    for other in halves[halves & 0x7FFF >= 0x7C00]:
+        with pytest.raises(CorruptUpdate, match="A half should be finite"):
+            Fp16().decode([np.array([0, other], np.uint16)], Values((2,)))
     with pytest.raises(ConfigError, match=r"'w'.*65520.*Found 65520"):
         through("fp16", np.array([1, -65520], np.float32))
 
@@ -101,6 +109,19 @@ def test_one_bit_is_the_sign_and_the_mean_magnitude(tensor: Floats) -> None:
     mean = np.abs(tensor, dtype=np.float64).mean() if tensor.size else 0.0
     assert (np.abs(np.abs(decoded) - mean) <= mean / 128 + 2.0**-126).all()
     assert (decoded * tensor >= 0).all()
+
+
+def test_scales_are_normal_numbers() -> None:
+    """Zero, or positive, finite and not subnormal: any other scale is refused before it scales anything."""
+    symbols = np.array([0, 7, 14], np.uint8)
+    for code in range(1 << 16):
+        scales = np.array([code], np.uint16)
+        if code == 0 or 0x0080 <= code <= 0x7F7F:
+            with np.errstate(over="ignore"):
+                assert Linear(4).decode([scales, symbols], Values((3,)))[1] == 0
+            continue
+        with pytest.raises(CorruptUpdate, match=f"Found {code:#06x}"):
+            Linear(4).decode([scales, symbols], Values((3,)))
 
 
 def test_groups_have_their_own_scale() -> None:
@@ -199,13 +220,30 @@ def test_lowrank_lets_small_tensors_pass() -> None:
 @given(st.binary(max_size=300), st.integers(1, 19))
 def test_zstd_costs_one_byte_at_most(data: bytes, level: int) -> None:
     """What cannot be squeezed is left as it is."""
-    stage = codec(f"zstd:{level}").body.byte_stages[0]  # type: ignore[attr-defined]  # this body is a chain
+    stage = Zstd(level)
     squeezed = stage.encode(data)
     assert len(squeezed) <= stage.most_bytes(len(data)) == len(data) + 1
     assert stage.decode(squeezed, len(data)) == data
-    if data:
+
+
+def test_zstd_takes_back_only_its_own() -> None:
+    """Another first byte, a byte too many, or a window that would need more memory than the tensor."""
+    stage, zeros = Zstd(), bytes(3000)
+    squeezed = stage.encode(zeros)
+    assert stage.decode(squeezed, 3000) == zeros
+    for wrong, limit in (
+        (squeezed, 2999),
+        (b"\2" + squeezed[1:], 3000),
+        (squeezed + b"\0", 3000),
+        (b"", 3000),
+    ):
         with pytest.raises(CorruptUpdate):
-            stage.decode(stage.encode(bytes(500)), 499)
+            stage.decode(wrong, limit)
+    wide = zstandard.ZstdCompressionParameters(window_log=20, write_content_size=False)
+    squeezer = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    frame = squeezer.compress(zeros) + squeezer.flush()
+    with pytest.raises(CorruptUpdate, match=r"window should be at most 4096\. Found 1048576"):
+        stage.decode(b"\1" + frame[4:], 3000)
 
 
 @pytest.mark.parametrize(
