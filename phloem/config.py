@@ -10,13 +10,23 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from phloem.compression.codec import codec
-from phloem.errors import ConfigError
+from phloem.dotted import flatten, place
+from phloem.errors import CodecError, ConfigError
+from phloem.explain import explain
 
 Scalar = bool | int | float | str
 
@@ -24,7 +34,7 @@ Scalar = bool | int | float | str
 def _numbers(value: object) -> object:
     """Flower's run-config knows no lists: `"128,64"` stands for `[128, 64]`."""
     if isinstance(value, str):
-        return [int(part) for part in value.split(",") if part.strip()]
+        return [part.strip() for part in value.split(",") if part.strip()]
     return [value] if isinstance(value, int) else value
 
 
@@ -80,8 +90,13 @@ class ClientConfig(Section):
     device: str = "cpu"
 
 
-def _known_codec(text: str) -> str:
-    return str(codec(text))
+def _known_codec(text: object) -> str:
+    if not isinstance(text, str):
+        raise ValueError("the text of a codec, such as 'fp16 | zstd'")
+    try:
+        return str(codec(text))
+    except CodecError as error:
+        raise ValueError(str(error)) from error  # pydantic adds where it stands; `from_tree` gives it back
 
 
 CodecText = Annotated[str, BeforeValidator(_known_codec)]
@@ -162,13 +177,24 @@ class Experiment(Section):
     server: ServerConfig = ServerConfig()
     run: RunConfig = RunConfig()
 
+    @model_validator(mode="after")
+    def _honest_replies_pass(self) -> Self:
+        asked, most = self.client.samples_per_round, self.server.max_samples
+        if asked > most:
+            raise ValueError(
+                f"'client.samples_per_round' should be at most 'server.max_samples', or every reply is "
+                f"rejected. Found {asked} and {most}. Change one of them."
+            )
+        return self
+
     def to_toml(self) -> str:
         """Return every setting, defaults included, as TOML that `load` reads back."""
         return tomli_w.dumps(self.model_dump(mode="json"))
 
     def to_flat(self) -> dict[str, Scalar]:
         """Return Flower's run-config: dotted keys, lists as `"128,64"`."""
-        return dict(_flatten(self.model_dump(mode="json"), ""))
+        values = flatten(self.model_dump(mode="json"))
+        return {key: ",".join(map(str, v)) if isinstance(v, list) else v for key, v in values}
 
     def with_values(self, values: Mapping[str, object]) -> Experiment:
         """Return a copy with the dotted keys of `values` replaced.
@@ -178,7 +204,7 @@ class Experiment(Section):
         """
         tree = self.model_dump()
         for key, value in values.items():
-            _place(tree, key, value)
+            place(tree, key, value)
         return from_tree(tree)
 
     def dense_reference(self) -> Experiment:
@@ -203,14 +229,7 @@ def from_tree(tree: Mapping[str, Any]) -> Experiment:
     try:
         return Experiment.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(
-                f"The key {key!r} is unknown. Known keys: {', '.join(sorted(Experiment().to_flat()))}."
-            ) from None
-        expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        raise ConfigError(f"{key!r} should be {expected}. Found {first['input']!r}.") from None
+        raise explain(error.errors()[0], Experiment()) from None
 
 
 def from_flat(values: Mapping[str, Scalar]) -> Experiment:
@@ -226,12 +245,20 @@ def load(path: Path) -> Experiment:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration {str(path)!r} cannot be read: {error}.") from None
+    except (OSError, ValueError) as error:
+        found = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(
+            f"The configuration {str(path)!r} should be a TOML file. Found: {found}. "
+            "Name another, or none for the defaults."
+        ) from None
     try:
-        return from_tree(tomllib.loads(text))
+        tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"The configuration {str(path)!r} is not TOML: {error}.") from None
+        raise ConfigError(
+            f"The configuration {str(path)!r} should be TOML, such as `[run]` and below it `rounds = 5`. "
+            f"Found: {error}. Correct it there."
+        ) from None
+    return from_tree(tree)
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, object]:
@@ -244,29 +271,11 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, object]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set should be KEY=VALUE. Found {assignment!r}.")
+            raise ConfigError(
+                f"A setting should be KEY=VALUE, such as run.rounds=5. Found {assignment!r}. Write it so."
+            )
         try:
             values[key.strip()] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             values[key.strip()] = text.strip()
     return values
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Scalar]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, list):
-            yield f"{prefix}{key}", ",".join(str(item) for item in value)
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _place(tree: dict[str, Any], key: str, value: object) -> None:
-    *sections, leaf = key.split(".")
-    for section in sections:
-        child = tree.setdefault(section, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"The key {key!r} is unknown: {section!r} is a setting, not a section.")
-        tree = child
-    tree[leaf] = value
