@@ -10,12 +10,12 @@ from phloem.compression.codec import Codec
 from phloem.compression.frame import peek, unpack_chain
 from phloem.compression.update import Schema, Update, add
 from phloem.errors import ProtocolError
-from phloem.protocol import NO_VERSION, Instruction, model_hash
+from phloem.protocol import NO_VERSION, Delivery, Instruction, model_hash
 
 
 def synchronise(
     state: ClientState,
-    instruction: Instruction,
+    instruction: Instruction | Delivery,
     chain: bytes,
     schema: Schema,
     steps: Codec,

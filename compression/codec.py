@@ -20,7 +20,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from phloem.compression import frame, registry
+from phloem.compression import frame, registry, statistics
 from phloem.compression.feedback import ErrorFeedback
 from phloem.compression.signal import Array
 from phloem.compression.stage import Body
@@ -68,12 +68,13 @@ class Codec:
             schema.check(state.residual)
             corrected = self.feedback.correct(update, state.residual)
         _check_finite(corrected, ConfigError, "Training may have diverged: lower the learning rate.")
-        payloads, warm = self.body.encode(corrected, schema, state.warm, seed)
+        payloads, warm = statistics.encode(self.body, corrected, schema, state.warm, seed)
         blob = frame.pack(frame.Frame(schema.fingerprint, self.wire_text, base, seq, tuple(payloads)))
         residual = None
         if self.feedback is not None:
             with np.errstate(all="ignore"):
-                residual = self.feedback.remainder(corrected, self.body.decode(payloads, schema))
+                decoded, _ = statistics.decode_traced(self.body, payloads, schema)
+                residual = self.feedback.remainder(corrected, decoded)
             _check_finite(residual, ConfigError, "The values are too large for this codec.")
         return blob, CodecState(residual, warm)
 
@@ -87,10 +88,10 @@ class Codec:
 
     def decode_traced(self, blob: bytes, schema: Schema) -> tuple[Update, tuple[StageBytes, ...]]:
         """Decode, and tell the update's size as float32, after each stage, and in its frame."""
-        limits = [self.body.max_payload_bytes(tensor) for tensor in schema.tensors]
+        limits = [statistics.max_payload_bytes(self.body, tensor) for tensor in schema.tensors]
         payloads = frame.unpack(blob, schema, self.wire_text, limits).payloads
         with np.errstate(all="ignore"):  # hostile numbers may overflow; the next line sees it
-            update, stages = self.body.decode_traced(payloads, schema)
+            update, stages = statistics.decode_traced(self.body, payloads, schema)
         _check_finite(update, CorruptUpdate, "Drop it.")
         first, last = StageBytes("dense", schema.dense_bytes), StageBytes("frame", len(blob))
         return update, (first, *stages, last)

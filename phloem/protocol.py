@@ -133,3 +133,27 @@ def error_code(error: Exception) -> int:
 def client_order(client: str) -> tuple[int, str]:
     """Return the sort key in which every sum over clients runs: partition ids count upward."""
     return len(client), client
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery(Fields):
+    """What the drop-in grid adds to an app's own message: how to get the arrays that are not in it.
+
+    With a blob beside it, the arrays are the model at `version`, led to by that chain; without one they
+    are in the message, and are that model.
+    """
+
+    version: int
+    model_hash: bytes
+    acked_seq: int
+    steps: str
+    """Codec of the chain's steps; `FULL` is that of a model in full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt(Fields):
+    """What the drop-in mod adds to an app's own reply; with a blob beside it, that is the arrays' delta."""
+
+    held: int
+    seq: int
+    codec: str

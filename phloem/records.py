@@ -6,10 +6,13 @@ message is Flower's own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from phloem.compression.update import Update
+from phloem.errors import ProtocolError
 
 STYPE = "phloem.update.v1"
 """Flower's serialisation type of the array that holds a blob."""
@@ -43,31 +46,51 @@ def from_record(record: ArrayRecord) -> dict[str, np.ndarray]:
     return {name: array.numpy() for name, array in record.items()}
 
 
-def floats(content: RecordDict) -> dict[str, np.ndarray]:
-    """Return every plain float32 array in a message's content, by record and name, in their order.
+def layout(content: RecordDict) -> list[str]:
+    """Return `record/array` for every array of a message's content, in order."""
+    return [f"{record}/{name}" for record, arrays in content.array_records.items() for name in arrays]
 
-    Arrays of other types, such as counters, are not updates: they stay where they are.
+
+def floats(content: RecordDict) -> dict[str, np.ndarray]:
+    """Return every plain float32 array of a message's content, named as in `layout`.
+
+    Arrays of other types, such as counters, are no updates: they stay where they are.
     """
     return {
-        _key(record_name, name): array.numpy()
-        for record_name, record in content.array_records.items()
-        for name, array in record.items()
+        f"{record}/{name}": array.numpy()
+        for record, arrays in content.array_records.items()
+        for name, array in arrays.items()
         if array.stype == NUMPY and array.dtype == "float32"
     }
 
 
-def with_floats(content: RecordDict, update: Update) -> RecordDict:
-    """Return a copy of `content` whose arrays named in `update` are replaced, float32 or not."""
+def without(content: RecordDict, names: Iterable[str]) -> RecordDict:
+    """Return a copy of `content` without these arrays, nor records that held nothing else."""
+    gone = set(names)
     copy = RecordDict(dict(content.items()))
-    for record_name, record in content.array_records.items():
-        copy[record_name] = ArrayRecord(
-            {
-                name: Array(update[key]) if (key := _key(record_name, name)) in update else array
-                for name, array in record.items()
-            }
-        )
+    for record, arrays in content.array_records.items():
+        left = {name: array for name, array in arrays.items() if f"{record}/{name}" not in gone}
+        if left:
+            copy[record] = ArrayRecord(left)
+        elif arrays:
+            del copy[record]
     return copy
 
 
-def _key(record: str, name: str) -> str:
-    return f"{record}/{name}"
+def refilled(content: RecordDict, order: Iterable[str], update: Update) -> RecordDict:
+    """Invert `without`: a copy of `content` with the arrays of `update` back, all in the given order.
+
+    Raises:
+        ProtocolError: an array of `order` is in neither.
+    """
+    records: dict[str, dict[str, Array]] = {}
+    for key in order:
+        record, _, name = key.partition("/")
+        there = dict(content.array_records.get(record) or {})
+        if key not in update and name not in there:
+            raise ProtocolError(f"The message should hold the array {key!r}. It is not there.")
+        records.setdefault(record, {})[name] = Array(update[key]) if key in update else there[name]
+    copy = RecordDict(dict(content.items()))
+    for record, arrays in records.items():
+        copy[record] = ArrayRecord(arrays)
+    return copy

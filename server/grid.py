@@ -1,0 +1,213 @@
+"""The drop-in for any Flower ServerApp: `strategy.start(grid=CompressedGrid(grid), ...)`.
+
+The strategy goes on sending and getting plain arrays. What crosses the wire instead is, down, the
+cheapest chain of steps from the version each node holds, and up, the delta that `compress_mod` made.
+The strategy sees its own arrays plus that delta, so nothing a codec leaves out is lost to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from phloem.compression.codec import codec
+from phloem.compression.frame import pack_chain, peek
+from phloem.compression.update import Schema, Update, add, digest, is_finite
+from phloem.errors import PhloemError, ProtocolError
+from phloem.protocol import MESSAGE, NO_VERSION, Delivery, Receipt, error_code
+from phloem.records import BLOB, UPDATE, floats, get_blob, layout, put_blob, refilled, without
+from phloem.server.versions import Versions, advance, first_version
+
+HISTORY = 64
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message under way: the app's own, as the strategy made it, and what its arrays were."""
+
+    message: Message
+    original: RecordDict
+    model: Update
+
+
+@dataclass
+class Traffic:
+    """Bytes so far in one direction: what was sent, and what plain float32 would have been."""
+
+    messages: int = 0
+    payload_bytes: int = 0
+    dense_bytes: int = 0
+
+    def count(self, payload_bytes: int, dense_bytes: int) -> None:
+        """Add a message."""
+        self.messages += 1
+        self.payload_bytes += payload_bytes
+        self.dense_bytes += dense_bytes
+
+
+class CompressedGrid(Grid):
+    """A Grid whose messages are compressed on their way; the strategy and the app cannot tell.
+
+    A node gets its first model in full, as plain arrays; so does one that restarted. Nodes whose app
+    does not use `compress_mod` are served as well, uncompressed. A reply that does not decode becomes
+    an error reply, which Flower's strategies leave out. `uplink` and `downlink` count bytes.
+    """
+
+    def __init__(self, grid: Grid, downlink: str = "linear:6 | zstd", *, history: int = HISTORY) -> None:
+        """Wrap `grid`; `downlink` is the codec of a step from one model to the next.
+
+        Raises:
+            CodecError: `downlink` names no working codec.
+        """
+        self._grid, self._steps, self._history = grid, codec(downlink), history
+        self._versions: Versions | None = None
+        self._digest = ""
+        self._held: dict[int, int] = {}
+        self._acked: dict[int, int] = {}
+        self._sent: dict[str, Sent] = {}
+        self.uplink, self.downlink = Traffic(), Traffic()
+
+    def set_run(self, run: Run) -> None:
+        """Pass on."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """The wrapped grid's run."""
+        return self._grid.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Pass on."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the wrapped grid's nodes."""
+        return self._grid.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Compress and push."""
+        pending = self._compress_all(messages)
+        ids = list(self._grid.push_messages([sent.message for sent in pending]))
+        self._sent.update(zip(ids, pending, strict=True))
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Pull and restore."""
+        return [self._restore(reply) for reply in self._grid.pull_messages(message_ids)]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Compress, send, receive and restore."""
+        pending = self._compress_all(messages)
+        replies = list(self._grid.send_and_receive([sent.message for sent in pending], timeout=timeout))
+        self._sent.update({sent.message.metadata.message_id: sent for sent in pending})
+        restored = [self._restore(reply) for reply in replies]
+        for sent in pending:
+            self._sent.pop(sent.message.metadata.message_id, None)
+        return restored
+
+    def _compress_all(self, messages: Iterable[Message]) -> list[Sent]:
+        """Compress; strategies put one and the same content in many messages, which is read once."""
+        read: dict[int, tuple[RecordDict, Update, Versions | None]] = {}
+        pending = []
+        for message in messages:
+            content = message.content
+            if id(content) not in read:
+                model: Update = floats(content)
+                read[id(content)] = (content, model, self._version_of(model) if model else None)
+            _, model, versions = read[id(content)]
+            pending.append(
+                Sent(message, content, {}) if versions is None else self._compress(message, model, versions)
+            )
+        return pending
+
+    def _compress(self, message: Message, model: Update, versions: Versions) -> Sent:
+        original, node = message.content, message.metadata.dst_node_id
+        held = self._held.get(node, NO_VERSION)
+        if held == NO_VERSION:
+            content = refilled(original, layout(original), versions.model)
+            payload = versions.schema.dense_bytes
+        else:
+            content = without(original, model)
+            blob = pack_chain([step.blob for step in versions.path(held)])
+            put_blob(content, blob)
+            payload = len(blob)
+        delivery = Delivery(versions.version, versions.hash, self._acked.get(node, 0), str(self._steps))
+        content[MESSAGE] = ConfigRecord(delivery.to_mapping())
+        self.downlink.count(payload, versions.schema.dense_bytes)
+        carried = Message(
+            content,
+            node,
+            message.metadata.message_type,
+            ttl=message.metadata.ttl,
+            group_id=message.metadata.group_id,
+        )
+        return Sent(carried, original, model)
+
+    def _version_of(self, model: Update) -> Versions:
+        """Return the version that stands for `model`, a new one if the strategy's arrays are new."""
+        found = digest(model)
+        if self._versions is not None and found == self._digest:
+            return self._versions
+        if self._versions is None or Schema.of(model) != self._versions.schema:
+            self._versions, self._held = first_version(model, codec("dense")), {}
+        else:
+            number = self._versions.version
+            self._versions = advance(self._versions, model, self._steps, seed=number, history=self._history)
+        self._digest = found
+        return self._versions
+
+    def _restore(self, reply: Message) -> Message:
+        sent = self._sent.get(reply.metadata.reply_to_message_id)
+        if sent is None or not sent.model:
+            return reply
+        node = sent.message.metadata.dst_node_id
+        if reply.has_error():
+            self._held[node] = NO_VERSION  # it may have lost its model
+            return reply
+        if MESSAGE not in reply.content.config_records:
+            return reply  # no mod there: it got plain arrays and sent plain arrays
+        try:
+            reply.content = self._open(node, reply.content, sent)
+        except PhloemError as error:
+            return Message(
+                Error(error_code(error), f"{type(error).__name__}: {error}"), reply_to=sent.message
+            )
+        return reply
+
+    def _open(self, node: int, content: RecordDict, sent: Sent) -> RecordDict:
+        receipt = Receipt.from_mapping(dict(content.config_records[MESSAGE]))
+        expected = Delivery.from_mapping(dict(sent.message.content.config_records[MESSAGE]))
+        if receipt.held != expected.version:
+            raise ProtocolError(f"Node {node} should hold version {expected.version}. Found {receipt.held}.")
+        self._held[node] = receipt.held
+        plain = RecordDict({name: record for name, record in content.items() if name != MESSAGE})
+        blob = get_blob(content)
+        if blob is None:
+            return plain
+        schema = Schema.of(sent.model)
+        delta = codec(receipt.codec).decode(blob, schema)
+        header = peek(blob)
+        if (header.base, header.seq) != (receipt.held, receipt.seq) or receipt.seq <= expected.acked_seq:
+            raise ProtocolError(
+                f"Node {node} should send a number above {expected.acked_seq} on version {receipt.held}. "
+                f"Found number {header.seq} on version {header.base}."
+            )
+        trained = add(sent.model, delta)
+        if not is_finite(trained):
+            raise ProtocolError(f"Node {node} should send finite arrays. Found an overflow.")
+        self._acked[node] = receipt.seq
+        self.uplink.count(len(blob), schema.dense_bytes)
+        return refilled(without(plain, [f"{UPDATE}/{BLOB}"]), layout(sent.original), trained)
