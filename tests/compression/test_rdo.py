@@ -1,0 +1,198 @@
+"""`rdo`: that it meets its targets in real bytes, and what it does on the updates it was made for."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from phloem.compression.codec import Codec, codec
+from phloem.compression.rdo import Rdo
+from phloem.compression.text import ByteCount, build
+from phloem.compression.update import Schema, Update, digest, is_finite, nmse
+from phloem.errors import CodecError, ConfigError
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def few_steps(seed: int = 0) -> Arrays:
+    """What a few optimizer steps leave: outer products over sparse rows and columns."""
+    rng = np.random.default_rng(seed)
+
+    def product(m: int, n: int) -> NDArray[np.float32]:
+        rows = rng.laplace(size=(m, 6)) * (rng.random((m, 1)) < 0.7)
+        columns = rng.laplace(size=(6, n)) * (rng.random(n) < 0.6)
+        noise = rng.standard_normal((m, n)) * 1e-3
+        return ((rows * 0.5 ** np.arange(6) @ columns + noise) * 1e-3).astype(np.float32)
+
+    return {
+        "conv": product(16, 72).reshape(16, 8, 3, 3),
+        "conv.bias": product(1, 16)[0],
+        "fc": product(96, 400),
+        "fc.bias": product(1, 96)[0],
+        "head": product(10, 96),
+    }
+
+
+def gaussian(size: int = 1 << 18) -> Arrays:
+    """The source on which every codec's distance from Shannon's bound is known."""
+    return {"w": np.random.default_rng(1).standard_normal((size >> 9, 512), np.float32)}
+
+
+def carried(update: Update, sender: Codec) -> tuple[int, float]:
+    """Bytes of the frame, and the error after it."""
+    blob, _ = sender.encode(update)
+    return len(blob), nmse(update, sender.decode(blob, Schema.of(update)))
+
+
+@pytest.mark.parametrize("target", ["bpp=0.1", "bytes=20kB", "nmse=0.01", "bpp=2"])
+def test_text(target: str) -> None:
+    """One target, one text."""
+    assert str(build(Rdo, "rdo", target)) == f"rdo:{target}"
+
+
+@pytest.mark.parametrize(
+    "target", ["", "bpp=0", "bpp=-1", "bpp=nan", "bpp=inf", "nmse=1", "bpp=1,nmse=0.1", "bytes=0"]
+)
+def test_wrong_targets(target: str) -> None:
+    """A target that nothing could meet fails when it is configured."""
+    with pytest.raises(CodecError):
+        build(Rdo, "rdo", target)
+
+
+@pytest.mark.parametrize("size", [400, 1000, 3000, 10_000])
+def test_bytes_are_met(size: int) -> None:
+    """A budget of bytes is never exceeded, and used but for 2 % and what large version numbers would take."""
+    found, _ = carried(few_steps(), Codec(Rdo(bytes=ByteCount(size))))
+    assert 0.75 * size - 10 <= found <= size
+
+
+@pytest.mark.parametrize("bpp", [0.05, 0.5, 3.0])
+@pytest.mark.parametrize("update", [few_steps(), gaussian(1 << 15)], ids=["few steps", "gaussian"])
+def test_bits_per_parameter_are_met(bpp: float, update: Arrays) -> None:
+    """A rate is a budget like bytes, of the payloads."""
+    schema = Schema.of(update)
+    payloads, _ = Rdo(bpp=bpp).encode(update, schema, {}, 0)
+    found, budget = sum(map(len, payloads)), bpp * schema.parameters / 8
+    assert 0.75 * budget - 2 <= found <= budget
+
+
+@pytest.mark.parametrize("target", [0.3, 0.03, 1e-3, 1e-6])
+@pytest.mark.parametrize("update", [few_steps(), gaussian(1 << 15)], ids=["few steps", "gaussian"])
+def test_an_error_is_met(target: float, update: Arrays) -> None:
+    """A quality is never missed."""
+    assert 0.5 * target <= carried(update, Codec(Rdo(nmse=target)))[1] <= target
+
+
+def test_unreachable_targets() -> None:
+    """Nobody is sent more than was allowed: the codec refuses, and says what would do."""
+    with pytest.raises(ConfigError, match=r"should be \d+ or more"):
+        Codec(Rdo(bytes=ByteCount(20))).encode(few_steps())
+    with pytest.raises(ConfigError, match="Use `dense`"):
+        Codec(Rdo(nmse=1e-15)).encode(gaussian(1 << 10))
+
+
+@pytest.mark.parametrize(("bpp", "gap"), [(0.1, 0.04), (1, 0.27), (2, 0.28), (4, 0.29)])
+def test_distance_from_the_bound(bpp: float, gap: float) -> None:
+    """On independent Gaussian values the rate is within the scalar quantizer's loss of Shannon's."""
+    update = gaussian()
+    size, error = carried(update, Codec(Rdo(bpp=bpp)))
+    assert 8 * size / update["w"].size - 0.5 * math.log2(1 / error) <= gap
+
+
+@pytest.mark.parametrize(
+    "peer",
+    ["fp16", "linear:1", "linear:4", "linear:8", "topk:0.01", "topk:0.05 | linear:4", "lowrank:2 | fp16"],
+)
+@pytest.mark.parametrize("kind", ["few steps", "gaussian", "signs", "heavy"])
+def test_never_worse_than_another_codec(peer: str, kind: str) -> None:
+    """At the bytes of any other codec `rdo` has less error, whatever the update."""
+    rng = np.random.default_rng(3)
+    update = {
+        "few steps": few_steps(),
+        "gaussian": gaussian(1 << 14),
+        "signs": {"w": np.sign(rng.standard_normal((64, 128))).astype(np.float32)},
+        "heavy": {"w": (rng.standard_normal((64, 128)) ** 5).astype(np.float32)},
+    }[kind]
+    size, error = carried(update, codec(peer))
+    ours, less = carried(update, Codec(Rdo(bytes=ByteCount(size))))
+    assert ours <= size
+    assert less <= max(error * 1.005, 1e-6)
+
+
+def test_low_rank_is_seen() -> None:
+    """Updates of few steps cost several times less than by coding each value."""
+    update = few_steps()
+    mixed = {
+        name: tensor[np.random.default_rng(5).permutation(len(tensor))] for name, tensor in update.items()
+    }
+    rng = np.random.default_rng(6)
+    scattered = {name: rng.permuted(tensor.ravel()).reshape(tensor.shape) for name, tensor in update.items()}
+    aim = Codec(Rdo(nmse=0.01))
+    size = carried(update, aim)[0]
+    assert carried(mixed, aim)[0] < 1.1 * size
+    assert carried(scattered, aim)[0] > 4 * size
+
+
+def test_warm_start() -> None:
+    """The state carries the step and the factors, and what arrives is as good with it as without."""
+    sender = Codec(Rdo(bpp=0.2))
+    _, state = sender.encode(few_steps(0))
+    assert {"rdo/step", "rdo/right/fc"} <= set(state.warm)
+    blob, _ = sender.encode(few_steps(0), state)
+    cold, _ = sender.encode(few_steps(0))
+    schema = Schema.of(few_steps())
+    again, first = (nmse(few_steps(0), sender.decode(b, schema)) for b in (blob, cold))
+    assert again == pytest.approx(first, rel=0.1)
+
+
+def test_extreme_values() -> None:
+    """Everything that float32 can hold is coded, or refused by name; nothing overflows on the way."""
+    rng = np.random.default_rng(8)
+    for scale in (1e-40, 1e-30, 1e18, 1e37):
+        update = {"w": (rng.standard_normal((32, 64)) * scale).astype(np.float32)}
+        sender = Codec(Rdo(bpp=2))
+        blob, _ = sender.encode(update)
+        back = sender.decode(blob, Schema.of(update))
+        assert is_finite(back)
+        assert scale < 1e-39 or nmse(update, back) < 0.2
+    spike = {"w": np.zeros((16, 16), np.float32)}
+    spike["w"][3, 5] = 3e38
+    blob, _ = Codec(Rdo(nmse=0.001)).encode(spike)
+    assert nmse(spike, Codec(Rdo(nmse=0.001)).decode(blob, Schema.of(spike))) <= 1e-3
+
+
+def test_decoding_is_the_same_forever() -> None:
+    """Bytes of a former version decode to the same bits: integers, then elementwise IEEE operations."""
+    update = few_steps(4)
+    blob, _ = Codec(Rdo(bytes=ByteCount(2000))).encode(update)
+    decoded = [Codec(Rdo(bytes=ByteCount(2000))).decode(blob, Schema.of(update)) for _ in range(2)]
+    assert digest(decoded[0]) == digest(decoded[1])
+
+
+@pytest.mark.parametrize(
+    ("vector", "bpp", "most"),
+    [
+        ("sgd1m", 0.05, 0.035),
+        ("sgd1m", 0.135, 4e-3),
+        ("sgd1m", 0.23, 1e-3),
+        ("adamw1m", 0.045, 0.255),
+        ("adamw1m", 0.25, 0.056),
+        ("adamw1m", 2.1, 4.5e-3),
+    ],
+)
+def test_real_updates(root: Path, vector: str, bpp: float, most: float) -> None:
+    """On recorded updates of a million parameters: what exact SVDs and ideal coders reach."""
+    folder = Path(os.environ.get("PHLOEM_DATA", root.parent / "shared" / "data"))
+    path = folder / "updates" / f"{vector}.npz"
+    if not path.is_file():
+        pytest.skip(f"{vector}.npz is not in {folder}/updates; set PHLOEM_DATA to the folder that holds it")
+    with np.load(path, allow_pickle=False) as arrays:
+        update = {name: arrays[name] for name in arrays.files}
+    size, error = carried(update, Codec(Rdo(bpp=bpp)))
+    assert size <= bpp * Schema.of(update).parameters / 8 + 64 + 4 * len(update)
+    assert error <= most
