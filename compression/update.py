@@ -88,12 +88,12 @@ def zeros(schema: Schema) -> dict[str, NDArray[np.float32]]:
 
 def add(left: Update, right: Update) -> dict[str, NDArray[np.float32]]:
     """Return `left + right`, elementwise in float32: bit-equal on every machine."""
-    return {name: np.add(tensor, right[name]) for name, tensor in left.items()}
+    return {name: np.asarray(tensor + right[name]) for name, tensor in left.items()}
 
 
 def subtract(left: Update, right: Update) -> dict[str, NDArray[np.float32]]:
     """Return `left - right`, elementwise in float32: bit-equal on every machine."""
-    return {name: np.subtract(tensor, right[name]) for name, tensor in left.items()}
+    return {name: np.asarray(tensor - right[name]) for name, tensor in left.items()}
 
 
 def norm(update: Update) -> float:

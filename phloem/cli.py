@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 import phloem
 from phloem import doctor as doctor_
-from phloem.errors import ConfigError, MissingExtra, PhloemError
+from phloem.errors import ConfigError, MissingExtra, PhloemError, RunError
 from phloem.summary import Summary, summarise
 from phloem.table import closing_table
 
@@ -69,13 +72,13 @@ def simulate(
         from phloem.simulation.run import new_directory, simulate  # after the settings: torch takes seconds
 
         directory = output or new_directory(experiment)
+        command = _command(config, assignments or [], seed, no_reference)
         try:
             with _progress(experiment, quiet=as_json) as on_progress:
-                simulate(experiment, directory, on_progress=on_progress)
+                simulate(experiment, directory, on_progress=on_progress, command=command)
         except KeyboardInterrupt:
             _interrupted(directory)
-        report = _report(directory)
-        _show(summarise(directory), report, as_json)
+        _show(summarise(directory), _report(directory), as_json)
 
 
 @app.command()
@@ -95,16 +98,13 @@ def report(
 @app.command()
 def doctor(as_json: JsonFlag = False) -> None:
     """Say what is installed and what will not work."""
-    findings = doctor_.examine()
-    if as_json:
-        print(json.dumps(doctor_.as_json(findings), indent=2))
-    else:
-        table = Table("", "found", "without it", title="phloem doctor", title_justify="left")
-        for finding in findings:
-            mark = "[green]ok[/]" if finding.ok else ("[red]missing[/]" if finding.needed else "[yellow]-[/]")
-            table.add_row(f"{mark} {finding.name}", finding.found, "" if finding.ok else finding.consequence)
-        out.print(table)
-    raise typer.Exit(OK if doctor_.healthy(findings) else FAILED_RUN)
+    with _exit_codes():
+        findings = doctor_.examine()
+        if as_json:
+            print(json.dumps(doctor_.as_json(findings), indent=2))
+        else:
+            out.print(_findings_table(findings))
+        raise typer.Exit(OK if doctor_.healthy(findings) else FAILED_RUN)
 
 
 def _experiment(
@@ -121,6 +121,16 @@ def _experiment(
     return experiment.with_values(values)
 
 
+def _command(config: Path | None, assignments: list[str], seed: int | None, no_reference: bool) -> str:
+    """Return what makes this run again; where it is put and how it is shown are not part of that."""
+    parts = ["phloem", "simulate", *([str(config)] if config is not None else [])]
+    for assignment in assignments:
+        parts += ["--set", assignment]
+    if seed is not None:
+        parts += ["--seed", str(seed)]
+    return shlex.join([*parts, "--no-reference"] if no_reference else parts)
+
+
 @contextmanager
 def _exit_codes() -> Iterator[None]:
     try:
@@ -129,16 +139,34 @@ def _exit_codes() -> Iterator[None]:
         _fail(error, BAD_INPUT)
     except PhloemError as error:
         _fail(error, FAILED_RUN)
+    except OSError as error:  # a full disk, a folder that may not be written
+        _fail(RunError(f"The system did not let the run go on: {error}."), FAILED_RUN)
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _fail(error: PhloemError, code: int) -> NoReturn:
-    err.print(f"[bold red]phloem:[/] {error}", markup=True, highlight=False, soft_wrap=True)
+    _say(Text.assemble(("phloem:", "bold red"), f" {error}"))
     raise typer.Exit(code)
 
 
 def _interrupted(directory: Path) -> NoReturn:
-    err.print(f"Interrupted. What was finished is in {directory}.", highlight=False, soft_wrap=True)
+    try:
+        rounds = summarise(directory).rounds
+    except ConfigError:
+        _say("Interrupted before the run began. Nothing was written.")
+    else:
+        _say(
+            f"Interrupted. The ledger and the model after round {rounds} are in {directory}. "
+            f"To see them: phloem report {shlex.quote(str(directory))}"
+        )
     raise typer.Exit(INTERRUPTED)
+
+
+def _say(text: str | Text) -> None:
+    """Print to standard error what is no result, as it is: a path may hold what reads as markup."""
+    err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -169,7 +197,7 @@ def _report(directory: Path) -> Path | None:
     try:
         return write_report(directory)
     except MissingExtra as error:
-        err.print(f"No report: {error}", highlight=False, soft_wrap=True)
+        _say(f"No report: {error}")
         return None
 
 
@@ -178,8 +206,15 @@ def _show(summary: Summary, page: Path | None, as_json: bool) -> None:
         print(json.dumps(summary.as_dict(), indent=2))
         return
     out.print(closing_table(summary))
-    out.print(f"model {summary.model_sha256}", highlight=False, soft_wrap=True)
-    out.print(f"ledger {summary.ledger_sha256}", highlight=False, soft_wrap=True)
-    out.print(
-        f"folder {summary.run_dir}" + (f", page {page}" if page else ""), highlight=False, soft_wrap=True
-    )
+    lines = [f"model {summary.model_sha256}", f"ledger {summary.ledger_sha256}", f"folder {summary.run_dir}"]
+    lines += [f"page {page}"] if page else []
+    out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _findings_table(findings: list[doctor_.Finding]) -> Table:
+    table = Table("", "found", "without it", title="phloem doctor", title_justify="left")
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else ("[red]missing[/]" if finding.needed else "[yellow]-[/]")
+        consequence = "" if finding.ok else escape(finding.consequence)
+        table.add_row(f"{mark} {escape(finding.name)}", escape(finding.found), consequence)
+    return table

@@ -145,8 +145,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; rows recorded since the last commit are lost."""
-        if self._sqlite.in_transaction:
-            self._sqlite.rollback()
+        self.rollback()
         self._sqlite.close()
 
     def record(self, *rows: Row) -> None:
@@ -177,6 +176,11 @@ class Ledger:
             raise RunError(
                 f"The ledger {self.path} could not be written: {error}. Is the disk full?"
             ) from error
+
+    def rollback(self) -> None:
+        """Forget everything recorded since the last commit."""
+        if self._sqlite.in_transaction:
+            self._sqlite.rollback()
 
     def facts(self) -> dict[str, str]:
         """Return the run's facts, sorted by key."""

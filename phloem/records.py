@@ -54,14 +54,14 @@ def layout(content: RecordDict) -> list[str]:
 def floats(content: RecordDict) -> dict[str, np.ndarray]:
     """Return every plain float32 or float64 array of a message's content as float32, named as in `layout`.
 
-    Some of Flower's strategies turn what they get into float64. Arrays of other types, such as counters,
-    are no updates: they stay where they are.
+    Some of Flower's strategies turn what they get into float64. Arrays of other types or without axes, such
+    as counters, which strategies average into floats, are no updates: they stay where they are.
     """
     return {
         f"{record}/{name}": array.numpy().astype(np.float32)
         for record, arrays in content.array_records.items()
         for name, array in arrays.items()
-        if array.stype == NUMPY and array.dtype in ("float32", "float64")
+        if array.stype == NUMPY and array.dtype in ("float32", "float64") and len(array.shape)
     }
 
 

@@ -65,7 +65,7 @@ class Summary:
 
 
 def summarise(run_dir: Path) -> Summary:
-    """Sum up the run in a folder, and the dense reference in its folder `reference` where there is one.
+    """Sum up the run in a folder, and the dense reference in its folder `reference` where that is finished.
 
     Raises:
         ConfigError: the folder holds no ledger that this version reads.
@@ -74,7 +74,8 @@ def summarise(run_dir: Path) -> Summary:
     reference = None
     if beside.exists():
         with Ledger.open(beside) as ledger:
-            reference = Reference(*_accuracies(ledger), _traffic(ledger, "up"), _traffic(ledger, "down"))
+            if ledger.facts().get("state", "finished") == "finished":  # less of it would be no comparison
+                reference = Reference(*_accuracies(ledger), _traffic(ledger, "up"), _traffic(ledger, "down"))
     with Ledger.open(run_dir / LEDGER_NAME) as ledger:
         facts = ledger.facts()
         accuracy, accuracy_mean5 = _accuracies(ledger)

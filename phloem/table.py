@@ -46,7 +46,12 @@ def closing_table(summary: Summary) -> Table:
         row(f"{name}: as plain float32", human_bytes(own.dense_bytes), _bytes(other, "dense_bytes"))
         row(f"{name}: saved", _ratio(own.saved_ratio), _ratio(other.saved_ratio if other else None))
         table.add_section()
-    row("both ways: saved", _ratio(both_ways(summary.uplink, summary.downlink)), "1.0x" if reference else "")
+    dense = both_ways(reference.uplink, reference.downlink) if reference else None
+    row(
+        "both ways: saved",
+        _ratio(both_ways(summary.uplink, summary.downlink)),
+        _ratio(dense) if reference else "",
+    )
     row("rejected replies", str(summary.rejected), "")
     row("time in rounds", f"{summary.seconds:.1f} s", "")
     return table

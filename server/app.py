@@ -31,6 +31,7 @@ from phloem.server.checkpoint import save_model
 from phloem.server.round import ServerState, Setting, first_state
 from phloem.server.strategy import DeltaAverage, RoundReport
 from phloem.sources import open_federation
+from phloem.summary import LEDGER_NAME
 
 app = ServerApp()
 
@@ -40,7 +41,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run the experiment that Flower's run-config describes."""
     experiment = from_flat(context.run_config)
     directory = Path(experiment.run.directory or f"runs/{datetime.now(UTC):%Y%m%d-%H%M%S}-{context.run_id}")
-    serve(grid, experiment, directory)
+    serve(grid, experiment, directory, facts={"command": "flwr run ."})
 
 
 def serve(
@@ -53,22 +54,24 @@ def serve(
 ) -> ServerState:
     """Run `experiment` over whatever `grid` reaches, and leave the run in `directory`.
 
+    However it ends, Ctrl-C included, the ledger and the model there are those of the last finished round.
+
     Raises:
         ConfigError: a setting that cannot work; nothing was sent.
-        RunError: the clients did not come, or the run could not go on. What was finished is in the ledger.
+        RunError: the clients did not come, or the run could not go on.
     """
     setting = prepare(experiment)
-    directory.mkdir(parents=True, exist_ok=True)
+    _make(directory)
     measure = getattr(grid, "object_bytes", object_bytes)  # a carrier that has counted already need not again
     identity = {"carrier": type(grid).__name__, **(facts or {}), **facts_of(setting)}
-    with Ledger.create(directory / "run.sqlite", identity) as ledger:
-        (directory / "experiment.toml").write_text(experiment.to_toml(), encoding="utf-8")
+    with Ledger.create(directory / LEDGER_NAME, identity) as ledger:
+        strategy = None
         try:
+            (directory / "experiment.toml").write_text(experiment.to_toml(), encoding="utf-8")
             nodes = greet(grid, setting, ledger, measure)
-            state = first_state(setting, nodes)
             strategy = DeltaAverage(
                 setting,
-                state,
+                first_state(setting, nodes),
                 nodes,
                 ledger,
                 measure,
@@ -78,18 +81,18 @@ def serve(
             strategy.evaluate_first()
             strategy.start(
                 grid=grid,
-                initial_arrays=to_record(state.model),
+                initial_arrays=to_record(strategy.state.model),
                 num_rounds=experiment.run.rounds,
                 timeout=experiment.server.round_timeout_s,
             )
+            ledger.fact("model_sha256", digest(strategy.state.model))
+            _end(ledger, "finished")
         except BaseException as error:
-            ledger.fact("state", "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-            ledger.fact("finished_at", datetime.now(UTC).isoformat(timespec="seconds"))
-            ledger.commit()
+            ledger.rollback()  # of a round that did not finish nothing stays
+            if strategy is not None:
+                strategy.save_again()
+            _end(ledger, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
-        ledger.fact("state", "finished")
-        ledger.fact("finished_at", datetime.now(UTC).isoformat(timespec="seconds"))
-        ledger.fact("model_sha256", digest(strategy.state.model))
     return strategy.state
 
 
@@ -183,6 +186,22 @@ def _wait_for_nodes(grid: Grid, setting: Setting) -> list[int]:
                 f"in Flower's simulation: --federation-config 'num-supernodes={wanted}'."
             )
         time.sleep(0.2)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The run's folder {str(directory)!r} should be one that can be made. Found: {error.strerror}. "
+            "Name another."
+        ) from error
+
+
+def _end(ledger: Ledger, state: str) -> None:
+    ledger.fact("state", state)
+    ledger.fact("finished_at", datetime.now(UTC).isoformat(timespec="seconds"))
+    ledger.commit()
 
 
 def _save(directory: Path, state: ServerState, round_number: int) -> None:

@@ -16,8 +16,11 @@ def save_model(path: Path, model: Update, facts: Mapping[str, str]) -> None:
     """Write `model` to `path` (write, fsync, rename); `facts` become the file's metadata."""
     data = save({name: np.ascontiguousarray(tensor) for name, tensor in model.items()}, dict(facts))
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

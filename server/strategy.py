@@ -86,8 +86,8 @@ class DeltaAverage(Strategy):
         self._record_down(server_round, outcome)
         self._record_round(server_round, outcome)
         accuracy = self._evaluate(server_round)
-        self._save(self.state, server_round)
         self.ledger.commit()
+        self._save(self.state, server_round)
         self._on_round(RoundReport(server_round, len(outcome.accepted), len(outcome.refused), accuracy))
         self._sent = []
         return to_record(self.state.model), MetricRecord({"accepted": len(outcome.accepted)})
@@ -109,6 +109,13 @@ class DeltaAverage(Strategy):
         """Score the untrained model, as round 0."""
         self._evaluate(0)
         self.ledger.commit()
+        self._save(self.state, 0)
+
+    def save_again(self) -> None:
+        """Save the model of the ledger's last round, where the run broke off between the two."""
+        [(last,)] = self.ledger.query("SELECT coalesce(max(round), 0) FROM round")
+        if self.state.versions.version == last:
+            self._save(self.state, last)
 
     def _send(self, client: str, server_round: int) -> Sent:
         versions, held = self.state.versions, self.state.held[client]
