@@ -29,6 +29,7 @@ from phloem.protocol import MESSAGE, VERSION, Greeting, Hello, client_order
 from phloem.records import to_record
 from phloem.server.checkpoint import save_model
 from phloem.server.round import ServerState, Setting, first_state
+from phloem.server.sanitize import brief
 from phloem.server.strategy import DeltaAverage, RoundReport
 from phloem.sources import open_federation
 from phloem.summary import LEDGER_NAME
@@ -89,9 +90,9 @@ def serve(
             _end(ledger, "finished")
         except BaseException as error:
             ledger.rollback()  # of a round that did not finish nothing stays
+            _end(ledger, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             if strategy is not None:
                 strategy.save_again()
-            _end(ledger, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
     return strategy.state
 
@@ -111,37 +112,55 @@ def prepare(experiment: Experiment) -> Setting:
 
 
 def greet(grid: Grid, setting: Setting, ledger: Ledger, measure: Callable[[Message], int]) -> dict[str, int]:
-    """Ask every node who it is; return each client's node, in the order of clients."""
+    """Ask every node who it is; return each client's node, in the order of clients.
+
+    Raises:
+        RunError: a node did not come, did not answer, or gave no name of its own.
+    """
     node_ids = _wait_for_nodes(grid, setting)
     hello = Hello(VERSION, setting.learner.schema.fingerprint)
     sent = [
         Message(RecordDict({MESSAGE: ConfigRecord(hello.to_mapping())}), node, "query") for node in node_ids
     ]
     replies = list(grid.send_and_receive(sent, timeout=setting.experiment.server.connect_timeout_s))
+    asked = {message.metadata.message_id: message for message in sent}
     nodes: dict[str, int] = {}
-    hello_bytes = {message.metadata.dst_node_id: measure(message) for message in sent}
     for reply in replies:
-        node = reply.metadata.src_node_id
-        if reply.has_error():
-            raise RunError(f"A client refused the run: {reply.error.reason}")
-        try:
-            greeting = Greeting.from_mapping(dict(reply.content.config_records[MESSAGE]))
-        except (KeyError, ProtocolError) as error:
-            raise RunError(f"Node {node} should have answered with a Greeting. Found {error}.") from None
-        if not re.fullmatch(r"[\w.-]{1,64}", greeting.client):
+        message = asked.pop(reply.metadata.reply_to_message_id, None)
+        if message is None:
+            continue  # answers nothing that was asked, or what has been answered
+        client, node = _name_in(reply, message.metadata.dst_node_id), message.metadata.dst_node_id
+        if client in nodes:
             raise RunError(
-                f"A client's name should be 1..64 letters, digits or '_.-'. Found {greeting.client!r:.80}."
+                f"Each client should be there once. Found {client!r} on nodes {nodes[client]} and {node}. "
+                "Give each its own partition-id."
             )
-        if greeting.client in nodes:
-            raise RunError(f"Each client should be there once. Found {greeting.client!r} twice.")
-        nodes[greeting.client] = node
-        ledger.record(
-            _hello_row(greeting.client, "down", hello_bytes[node]),
-            _hello_row(greeting.client, "up", measure(reply)),
+        nodes[client] = node
+        ledger.record(_hello_row(client, "down", measure(message)), _hello_row(client, "up", measure(reply)))
+    if asked:
+        silent = ", ".join(str(message.metadata.dst_node_id) for message in asked.values())
+        raise RunError(
+            f"All {len(node_ids)} clients should answer the greeting. Found {len(nodes)} answers within "
+            f"{setting.experiment.server.connect_timeout_s:g} s, none of node {silent}: see its log."
         )
-    if len(nodes) < len(node_ids):
-        raise RunError(f"All {len(node_ids)} clients should answer the greeting. Found {len(nodes)} answers.")
     return {client: nodes[client] for client in sorted(nodes, key=client_order)}
+
+
+def _name_in(reply: Message, node: int) -> str:
+    """Return the name in a Greeting, which may hold anything."""
+    if reply.has_error():
+        raise RunError(f"Node {node} refused the run: {brief(reply.error.reason)}")
+    try:
+        fields = reply.content.config_records.get(MESSAGE) if reply.has_content() else None
+        name = Greeting.from_mapping(dict(fields or {})).client
+    except ProtocolError as error:
+        raise RunError(f"Node {node} should have answered with a Greeting. Found: {brief(error)}") from None
+    if not re.fullmatch(r"[\w.-]{1,64}", name):
+        raise RunError(
+            f"A client's name should be 1..64 letters, digits or '_.-'. Found {brief(repr(name))} on node "
+            f"{node}. Give it another name."
+        )
+    return name
 
 
 def object_bytes(message: Message) -> int:

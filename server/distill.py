@@ -34,8 +34,14 @@ class Teacher:
     weights: NDArray[np.float64] | None = field(default=None, init=False)
 
     def hear(self, client_model: Update, class_counts: NDArray[np.int64]) -> None:
-        """Add a client's predictions; `class_counts` has one count a class."""
-        softened = softmax(self.model.logits(client_model, self.proxy), self.temperature)
+        """Add a client's predictions; `class_counts` has one count a class.
+
+        A model that overflows on the proxy has no vote: its NaN would silence all the others.
+        """
+        logits = self.model.logits(client_model, self.proxy)
+        if not np.isfinite(logits).all():
+            return
+        softened = softmax(logits, self.temperature)
         weight = class_counts + SMOOTHING
         if self.votes is None or self.weights is None:
             self.votes, self.weights = softened * weight, np.asarray(weight, np.float64)

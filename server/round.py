@@ -2,7 +2,7 @@
 
     replies, in the order of client ids ─> check, decode ─> mean ─> (distill) ─> next version ─> acknowledge
 
-Replies are consumed one at a time: memory does not grow with the number of clients.
+Replies are decoded one at a time: beside their blobs, memory does not grow with the number of clients.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from phloem.protocol import NO_VERSION, client_order
 from phloem.seeds import derive, generator
 from phloem.server.aggregate import StreamingMean
 from phloem.server.distill import Distilled, Teacher, distill, questions
-from phloem.server.sanitize import Expected, Limits, Sane, read_reply, read_update
+from phloem.server.sanitize import Expected, Limits, Sane, brief, read_reply, read_update
 from phloem.server.versions import Versions, advance, first_version
 from phloem.sources import Federation
 
@@ -132,7 +132,7 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
         started = time.perf_counter()
         try:
             if item.failure:
-                raise RejectedUpdate("failure", item.failure)
+                raise RejectedUpdate("failure", brief(item.failure))
             reply = read_reply(item.fields, expected, limits)
             held[item.client] = reply.held
             if reply.samples == 0:

@@ -17,6 +17,9 @@ from phloem.compression.update import Schema, Update
 from phloem.errors import CorruptUpdate, ProtocolError, RejectedUpdate
 from phloem.protocol import Reply
 
+TEXT_MOST = 300
+"""How many letters of a client's the ledger and a terminal take."""
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -51,6 +54,11 @@ class Sane:
         return np.frombuffer(self.reply.class_counts, "<u4").astype(np.int64)
 
 
+def brief(text: object) -> str:
+    """Return what a client wrote in one short line, with nothing in it that acts on a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(text)[:TEXT_MOST])
+
+
 def read_reply(values: Mapping[str, object], expected: Expected, limits: Limits) -> Reply:
     """Check the scalars of a reply.
 
@@ -60,7 +68,7 @@ def read_reply(values: Mapping[str, object], expected: Expected, limits: Limits)
     try:
         reply = Reply.from_mapping(values)
     except ProtocolError as error:
-        raise RejectedUpdate("protocol", str(error)) from None
+        raise RejectedUpdate("protocol", brief(error)) from None
     if reply.client != expected.client:
         raise RejectedUpdate(
             "identity",

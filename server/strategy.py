@@ -5,6 +5,7 @@ It counts every message it makes and every reply it gets, and writes the round t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from phloem import ledger as rows
-from phloem.compression.frame import pack_chain
+from phloem.compression.frame import pack_chain, peek
 from phloem.compression.stage import StageBytes
+from phloem.config import DownlinkConfig
 from phloem.ledger import Ledger
-from phloem.protocol import MESSAGE, Instruction
+from phloem.protocol import FULL, MESSAGE, Instruction
 from phloem.records import get_blob, put_blob, to_record
 from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose
 from phloem.server.versions import Step
@@ -61,7 +63,6 @@ class DeltaAverage(Strategy):
     ) -> None:
         """`nodes` maps clients to Flower's node ids, `object_bytes` measures a message as carried."""
         self.setting, self.state, self.nodes, self.ledger = setting, state, nodes, ledger
-        self._clients = {node: client for client, node in nodes.items()}
         self._object_bytes, self._save, self._on_round = object_bytes, save, on_round
         self._sent: list[Sent] = []
         self._started = 0.0
@@ -134,13 +135,14 @@ class DeltaAverage(Strategy):
         return Sent(client, Message(content, self.nodes[client], "train"), held, len(blob), chain)
 
     def _arrived(self, server_round: int, replies: Iterable[Message]) -> Iterator[Arrived]:
-        by_message = {sent.message.metadata.message_id: sent.client for sent in self._sent}
+        # Not by the sender's node id: a reply's metadata are its sender's to write, and only the client that
+        # was sent a message knows the message's id.
+        asked = {sent.message.metadata.message_id: sent.client for sent in self._sent}
         silent = {sent.client for sent in self._sent}
         unasked: set[str] = set()
         for reply in replies:
-            source = self._clients.get(reply.metadata.src_node_id)
-            client = source or by_message.get(reply.metadata.reply_to_message_id)
-            if client is None or client not in silent:  # not asked this round, or answered already
+            client = asked.get(reply.metadata.reply_to_message_id)
+            if client is None or client not in silent:  # from an earlier round, or answered already
                 unasked.add(client or f"node {reply.metadata.src_node_id}")
                 continue
             silent.discard(client)
@@ -175,16 +177,15 @@ class DeltaAverage(Strategy):
 
     def _record_down(self, server_round: int, outcome: Outcome) -> None:
         experiment = self.setting.experiment
-        decoded = {a.sane.reply.client: a.sane.reply.decode_seconds for a in outcome.accepted}
+        decoded = {a.sane.reply.client: _seconds(a.sane.reply.decode_seconds) for a in outcome.accepted}
         for sent in self._sent:
-            steps = experiment.downlink.codec if sent.held >= 0 else experiment.downlink.anchor
             self.ledger.record(
                 rows.Message(
                     round=server_round,
                     client=sent.client,
                     direction="down",
                     kind="train",
-                    codec=steps,
+                    codec=_codec_text(sent.chain, experiment.downlink),
                     base=sent.held,
                     seq=sent.chain[-1].version if sent.chain else sent.held,
                     payload_bytes=sent.payload_bytes,
@@ -212,7 +213,7 @@ class DeltaAverage(Strategy):
                 accepted=len(replies),
                 rejected=len(outcome.refused),
                 seconds=time.perf_counter() - self._started,
-                loss=sum(r.loss * r.samples for r in replies) / samples if samples else None,
+                loss=_finite(sum(r.loss * r.samples for r in replies) / samples) if samples else None,
                 prequential_accuracy=sum(r.correct for r in replies) / samples if samples else None,
             ),
         )
@@ -240,6 +241,8 @@ def read_message(client: str, reply: Message) -> Arrived:
     """Take a reply apart; what is missing or of another kind is left for the checks to find."""
     if reply.has_error():
         return Arrived(client, {}, b"", f"[{reply.error.code}] {reply.error.reason}")
+    if not reply.has_content():
+        return Arrived(client, {}, b"")
     fields = dict(reply.content.config_records.get(MESSAGE) or {})
     return Arrived(client, fields, get_blob(reply.content) or b"")
 
@@ -251,6 +254,18 @@ def _stages(
         rows.Stage(server_round, client, direction, position, stage.stage, stage.bytes)
         for position, stage in enumerate(stages)
     ]
+
+
+def _codec_text(chain: tuple[Step, ...], downlink: DownlinkConfig) -> str:
+    """Return the codec of a chain's first frame: an anchor's, a full model's or a step's."""
+    if chain and chain[0].version == 0:
+        return downlink.anchor
+    header = peek(chain[0].blob) if chain else None
+    return str(FULL) if header is not None and header.base == header.seq else downlink.codec
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _seconds(value: object) -> float | None:

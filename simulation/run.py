@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,7 @@ from phloem.errors import ConfigError
 from phloem.server.app import prepare, serve
 from phloem.server.strategy import RoundReport
 from phloem.simulation.grid import LocalGrid, Tap
-
-REFERENCE = "reference"
-"""Name of the dense run, and of its folder in the run's folder."""
+from phloem.summary import REFERENCE_NAME
 
 
 @dataclass(frozen=True)
@@ -34,26 +32,28 @@ def simulate(
     *,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     tap: Tap | None = None,
+    command: str = "",
 ) -> Path:
     """Run an experiment in this process and return its folder.
 
     Beside `run.sqlite`, `model.safetensors` and `experiment.toml`, the folder holds the same of the dense
-    run with the same seed in `reference/`, unless `run.reference` is off. `tap` sees the run's messages.
+    run with the same seed in `reference/`, unless `run.reference` is off. `tap` sees the run's messages;
+    `command` is what a user would enter to make the run again, for the ledger.
 
     Raises:
         ConfigError: a setting that cannot work, before any training.
         RunError: the run could not go on.
     """
-    prepare(experiment)
-    logging.getLogger("flwr").setLevel(
-        logging.WARNING
-    )  # its twenty lines a round are not a simulation's output
     directory = directory or new_directory(experiment)
-    if directory.exists() and any(directory.iterdir()):
-        raise ConfigError(f"The run's folder should be new or empty. Found files in {str(directory)!r}.")
-    _one(experiment, directory, "run", on_progress, tap)
+    _check_new(directory)
+    prepare(experiment)
+    # Flower's twenty lines a round are not a simulation's output.
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    facts = {"command": command} if command else {}
+    _one(experiment, directory, "run", facts, on_progress, tap)
     if experiment.run.reference:
-        _one(experiment.dense_reference(), directory / REFERENCE, REFERENCE, on_progress, None)
+        dense = experiment.dense_reference()
+        _one(dense, directory / REFERENCE_NAME, REFERENCE_NAME, facts, on_progress, None)
     return directory
 
 
@@ -66,10 +66,24 @@ def new_directory(experiment: Experiment) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
+def _check_new(directory: Path) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise ConfigError(
+            f"The run's folder should be new or empty. Found a file {str(directory)!r}. Name another."
+        )
+    if any(directory.iterdir()):
+        raise ConfigError(
+            f"The run's folder should be new or empty. Found files in {str(directory)!r}. Name another."
+        )
+
+
 def _one(
     experiment: Experiment,
     directory: Path,
     name: str,
+    facts: Mapping[str, str],
     on_progress: Callable[[Progress], None],
     tap: Tap | None,
 ) -> None:
@@ -79,5 +93,6 @@ def _one(
         grid,
         experiment,
         directory,
+        facts=facts,
         on_round=lambda report: on_progress(Progress(name, experiment.run.rounds, report)),
     )

@@ -22,8 +22,8 @@ from phloem.protocol import MESSAGE
 from phloem.records import BLOB, STYPE, UPDATE
 from phloem.server.app import prepare, serve
 from phloem.simulation.grid import LocalGrid
-from phloem.simulation.run import REFERENCE, Progress, simulate
-from phloem.summary import Summary, summarise
+from phloem.simulation.run import Progress, simulate
+from phloem.summary import REFERENCE_NAME, Summary, summarise
 
 SMALL = Experiment().with_values(
     {
@@ -93,7 +93,7 @@ def test_the_folder_holds_the_run(tmp_path: Path) -> None:
         "experiment.toml",
         "run.sqlite",
         "model.safetensors",
-        REFERENCE,
+        REFERENCE_NAME,
     }
     assert digest(load_file(folder / "model.safetensors")) == summarise(folder).model_sha256
     summary = summarise(folder)
