@@ -6,6 +6,7 @@ and on a SuperNode.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
@@ -38,7 +39,7 @@ def greet(message: Message, context: Context) -> Message:
     """Answer Hello: say who this is, and refuse a server that speaks otherwise or has another model."""
     try:
         device = device_of(context)
-        hello = Hello.from_mapping(message.content.config_records[MESSAGE])
+        hello = Hello.from_mapping(_fields(message))
         if hello.protocol != VERSION:
             raise ProtocolError(
                 f"Client and server should speak one protocol. Found {VERSION} here, {hello.protocol} on the "
@@ -52,7 +53,7 @@ def greet(message: Message, context: Context) -> Message:
         greeting = Greeting(client=device.client)
         content = RecordDict({MESSAGE: ConfigRecord(greeting.to_mapping())})
         return Message(content, reply_to=message)
-    except (PhloemError, KeyError) as error:
+    except PhloemError as error:
         return refusal(error, message)
 
 
@@ -60,13 +61,13 @@ def greet(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Do one round."""
     try:
-        instruction = Instruction.from_mapping(message.content.config_records[MESSAGE])
+        instruction = Instruction.from_mapping(_fields(message))
         chain = get_blob(message.content)
         if chain is None:
             raise ProtocolError("An instruction should come with a chain of frames. Found none.")
         state = read_state(context.state)
         reply, blob, state = train_round(device_of(context), instruction, chain, state)
-    except (PhloemError, KeyError) as error:
+    except PhloemError as error:
         return refusal(error, message)
     write_state(context.state, state)
     content = RecordDict({MESSAGE: ConfigRecord(reply.to_mapping())})
@@ -74,27 +75,28 @@ def train(message: Message, context: Context) -> Message:
     return Message(content, reply_to=message)
 
 
-def refusal(error: Exception, message: Message) -> Message:
-    """Return the error as a reply; a missing record is the server's breach of the protocol."""
-    if isinstance(error, KeyError):
-        error = ProtocolError(f"The message should have the record {error}. It is not there.")
+def refusal(error: PhloemError, message: Message) -> Message:
+    """Return the error as a reply."""
     return Message(Error(error_code(error), f"{type(error).__name__}: {error}"), reply_to=message)
 
 
 def device_of(context: Context) -> Device:
     """Return the device this Context belongs to; built once per process, for it loads data and model."""
-    settings = tuple(sorted(context.run_config.items()))
-    return _device(settings, int(context.node_config.get("partition-id", -1)))
+    return _device(tuple(sorted(context.run_config.items())), context.node_config.get("partition-id"))
+
+
+def _fields(message: Message) -> Mapping[str, object]:
+    return message.content.config_records.get(MESSAGE) or {}
 
 
 @lru_cache(maxsize=4096)
-def _device(settings: tuple[tuple[str, Scalar], ...], partition: int) -> Device:
+def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None) -> Device:
     experiment = _experiment(settings)
     federation = open_federation(experiment.data, experiment.run.seed)
-    if not 0 <= partition < len(federation.shares):
+    if not isinstance(partition, int) or not 0 <= partition < len(federation.shares):
         raise ConfigError(
             f"The node's partition-id should be in 0..{len(federation.shares) - 1}, one for each of the "
-            f"{len(federation.shares)} clients of `data.clients`. Found {partition}: start the node with "
+            f"{len(federation.shares)} clients of `data.clients`. Found {partition!r}: start the node with "
             f"--node-config 'partition-id=K', or set data.clients to the number of nodes."
         )
     learner = open_learner(

@@ -25,8 +25,10 @@ class Pending:
 
     def answers(self, instruction: Instruction) -> bool:
         """Tell whether this is the answer to `instruction`, which the server did not get or did not apply."""
-        same_round = self.reply is not None and self.reply.round == instruction.round
-        return same_round and self.seq > instruction.acked_seq
+        if self.reply is None or self.seq <= instruction.acked_seq:
+            return False
+        asked = (instruction.round, instruction.version, instruction.codec)
+        return (self.reply.round, self.reply.held, self.codec) == asked
 
 
 @dataclass(frozen=True)

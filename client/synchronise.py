@@ -10,7 +10,7 @@ from phloem.compression.codec import Codec
 from phloem.compression.frame import peek, unpack_chain
 from phloem.compression.update import Schema, Update, add
 from phloem.errors import ProtocolError
-from phloem.protocol import NO_VERSION, Delivery, Instruction, model_hash
+from phloem.protocol import LONGEST_CHAIN, NO_VERSION, Delivery, Instruction, model_hash
 
 
 def synchronise(
@@ -32,9 +32,11 @@ def synchronise(
         ProtocolError: the chain does not lead to the instructed version, or not to the server's model.
     """
     model, held = state.model, state.held
-    for blob in unpack_chain(chain, limit=len(chain)):
+    for place, blob in enumerate(unpack_chain(chain, LONGEST_CHAIN)):
         header = peek(blob)
         if header.base == header.seq:
+            if place > 0:
+                raise ProtocolError("A model in full should come first in a chain. Found it after a frame.")
             model, held = _decode_full(blob, schema, full), header.seq
         elif header.seq > held:
             if model is None or header.base != held:

@@ -115,7 +115,7 @@ class DownlinkConfig(Section):
     """For the step from one model version to the next; what it loses is sent with the next step."""
     anchor: CodecText = "fp16 | zstd"
     """For the first version, which a client without a base gets in full."""
-    history: Annotated[int, Field(ge=1)] = 64
+    history: Annotated[int, Field(ge=1, le=1000)] = 64
     """How many steps the server keeps for clients that come back."""
 
     @field_validator("codec", "anchor")

@@ -39,6 +39,9 @@ HASH_BYTES = 16
 NO_VERSION = -1
 """The version held by a client that has no model yet."""
 
+LONGEST_CHAIN = 1024
+"""How many frames a client follows at most; more than `downlink.history` allows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fields:

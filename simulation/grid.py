@@ -28,6 +28,10 @@ APP_RAISED = 2
 Tap = Callable[[Message], None]
 
 
+def _nothing(message: Message) -> None:
+    """Let the message pass."""
+
+
 class LocalGrid(Grid):
     """One run with `clients` nodes in this process; node `FIRST_NODE + i` holds partition `i`."""
 
@@ -35,7 +39,7 @@ class LocalGrid(Grid):
         self, app: ClientApp, clients: int, run_config: Mapping[str, Scalar], tap: Tap | None = None
     ) -> None:
         """`tap` sees every message as the receiver does, in both directions."""
-        self._app, self._tap = app, tap
+        self._app, self._tap = app, tap or _nothing
         self._run = Run.create_empty(run_id=RUN_ID)
         TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = RUN_ID
         self._ids = itertools.count(1)
@@ -103,12 +107,15 @@ class LocalGrid(Grid):
     def _deliver(self, messages: Iterable[Message]) -> Iterable[Message]:
         for message in messages:
             arrived = self._carry(message)
+            self._tap(arrived)
             context = self.contexts[message.metadata.dst_node_id]
             try:
-                reply = self._app(message=arrived, context=context)
+                reply = self._carry(self._app(message=arrived, context=context))
             except Exception as error:  # as on Flower's engine: a client that breaks is a reply, not the end
-                reply = Message(Error(APP_RAISED, f"{type(error).__name__}: {error}"), reply_to=arrived)
-            yield self._carry(reply)
+                reason = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+                reply = self._carry(Message(Error(APP_RAISED, reason), reply_to=arrived))
+            self._tap(reply)
+            yield reply
 
     def _carry(self, message: Message) -> Message:
         message.metadata.__dict__["_message_id"] = f"{next(self._ids):016x}"
@@ -118,6 +125,4 @@ class LocalGrid(Grid):
             arrived = inflate_object_from_contents(message.object_id, parts)  # uses the parts up
         assert isinstance(arrived, Message)
         arrived.metadata.__dict__["_message_id"] = message.metadata.message_id
-        if self._tap is not None:
-            self._tap(arrived)
         return arrived
