@@ -10,7 +10,24 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import Any
 
-CORE = ("flwr", "torch", "numpy", "numba", "protobuf", "grpcio", "pydantic", "safetensors", "scikit-learn")
+import phloem
+
+CORE = (
+    "flwr",
+    "torch",
+    "numpy",
+    "numba",
+    "protobuf",
+    "grpcio",
+    "pydantic",
+    "typer",
+    "rich",
+    "safetensors",
+    "scikit-learn",
+    "zstandard",
+    "google-crc32c",
+    "tomli-w",
+)
 EXTRAS = {"ray": ("ray", "`flwr run .` on Flower's own simulation"), "report": ("plotly", "report.html")}
 PROGRAMS = {
     "flwr": "`flwr run .`",
@@ -35,13 +52,14 @@ def examine() -> list[Finding]:
     findings = [
         Finding("python", f"{platform.python_version()} on {platform.machine()}", True, needed=True),
         Finding("cores", str(os.cpu_count()), True, needed=True),
+        Finding("phloem", phloem.__version__, True, needed=True),
     ]
-    for package in ("phloem", *CORE):
+    for package in CORE:
         version = _version(package)
         findings.append(
             Finding(package, version or "not installed", version is not None, True, "phloem does not run")
         )
-    findings.append(Finding("device", *_device(), needed=False))
+    findings.append(Finding("device", *_device(), needed=True, consequence="phloem does not run"))
     for extra, (package, purpose) in EXTRAS.items():
         version = _version(package)
         remedy = f'no {purpose}: pip install "phloem[{extra}]"'
@@ -74,6 +92,8 @@ def _version(package: str) -> str | None:
 def _device() -> tuple[str, bool]:
     if importlib.util.find_spec("torch") is None:
         return "unknown without torch", False
-    import torch  # heavy: only when a doctor is asked for
-
+    try:
+        import torch  # heavy: only when a doctor is asked for
+    except Exception as error:  # whatever a broken installation raises
+        return f"torch does not import: {error}", False
     return ("cuda" if torch.cuda.is_available() else "cpu"), True

@@ -2,10 +2,12 @@
 
 The commands are the compose file's own; only host names and ports are mapped to free ones on loopback.
 Usage: scripts/edge [KEY=VALUE ...], settings of the run such as run.rounds=5.
+Exit codes: 0 the run has the simulation's model and ledger, 2 bad input, 3 it has not, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -23,6 +25,7 @@ import yaml
 from rich.console import Console
 
 from phloem.config import Experiment, parse_assignments
+from phloem.errors import ConfigError, PhloemError
 from phloem.simulation.run import new_directory, simulate
 from phloem.summary import summarise
 from phloem.table import closing_table
@@ -137,7 +140,7 @@ def deploy(experiment: Experiment, folder: Path) -> None:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
 def main(arguments: list[str]) -> int:
@@ -156,18 +159,31 @@ def main(arguments: list[str]) -> int:
         folder = Path(scratch)
         try:
             deploy(experiment, folder)
-        except BaseException:
+        except Exception:
             for log in sorted(folder.glob("*.log")):
-                console.print(f"[bold]{log.name}[/]\n{log.read_text(errors='replace')[-2000:]}", markup=True)
+                console.rule(log.name)
+                console.out(log.read_text(errors="replace")[-2000:], highlight=False)
             raise
     summary = summarise(directory)
     console.print(closing_table(summary))
     simulated = summarise(simulate(experiment, directory / "simulated"))
-    console.print(f"model  on Flower's engine {summary.model_sha256}", highlight=False, soft_wrap=True)
-    console.print(f"       simulated          {simulated.model_sha256}", highlight=False, soft_wrap=True)
-    console.print(f"folder {directory}", highlight=False, soft_wrap=True)
-    return 0 if summary.model_sha256 == simulated.model_sha256 is not None else 3
+    console.out(f"model  on Flower's engine {summary.model_sha256}", highlight=False)
+    console.out(f"       simulated          {simulated.model_sha256}", highlight=False)
+    console.out(f"ledger on Flower's engine {summary.ledger_sha256}", highlight=False)
+    console.out(f"       simulated          {simulated.ledger_sha256}", highlight=False)
+    console.out(f"folder {directory}", highlight=False)
+    equal = (summary.model_sha256, summary.ledger_sha256) == (
+        simulated.model_sha256,
+        simulated.ledger_sha256,
+    )
+    return 0 if equal and summary.model_sha256 is not None else 3
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (PhloemError, subprocess.SubprocessError) as error:
+        print(f"scripts/edge: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 3)
