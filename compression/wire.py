@@ -36,6 +36,11 @@ class Reader:
         self._at = 0
 
     @property
+    def at(self) -> int:
+        """How many bytes were used."""
+        return self._at
+
+    @property
     def done(self) -> bool:
         """Whether every byte was used."""
         return self._at == len(self._data)

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
 import phloem
+from phloem import cli_bench, cli_codec
 from phloem import doctor as doctor_
-from phloem.errors import ConfigError, MissingExtra, PhloemError, RunError
+from phloem.cli_console import FAILED_RUN, INTERRUPTED, OK, JsonFlag, err, exit_codes, out, say
+from phloem.errors import ConfigError, MissingExtra
 from phloem.summary import Summary, summarise
 from phloem.table import closing_table
 
@@ -28,12 +28,9 @@ if TYPE_CHECKING:
     from phloem.config import Experiment
     from phloem.simulation.run import Progress as RoundDone
 
-OK, BAD_INPUT, FAILED_RUN, INTERRUPTED = 0, 2, 3, 130
-
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True)
-out, err = Console(), Console(stderr=True)
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+app.add_typer(cli_codec.app, name="codec")
+app.add_typer(cli_bench.app, name="bench")
 
 
 def main() -> None:
@@ -67,7 +64,7 @@ def simulate(
     as_json: JsonFlag = False,
 ) -> None:
     """Run federated clients in this process: real bytes both ways, every one counted."""
-    with _exit_codes():
+    with exit_codes():
         experiment = _experiment(config, assignments or [], seed, no_reference)
         from phloem.simulation.run import new_directory, simulate  # after the settings: torch takes seconds
 
@@ -87,7 +84,7 @@ def report(
     as_json: JsonFlag = False,
 ) -> None:
     """Write report.html for a run: one page that needs no network."""
-    with _exit_codes():
+    with exit_codes():
         summary = summarise(run)
         from phloem.report.page import write_report
 
@@ -98,7 +95,7 @@ def report(
 @app.command()
 def doctor(as_json: JsonFlag = False) -> None:
     """Say what is installed and what will not work."""
-    with _exit_codes():
+    with exit_codes():
         findings = doctor_.examine()
         if as_json:
             print(json.dumps(doctor_.as_json(findings), indent=2))
@@ -131,42 +128,17 @@ def _command(config: Path | None, assignments: list[str], seed: int | None, no_r
     return shlex.join([*parts, "--no-reference"] if no_reference else parts)
 
 
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        _fail(error, BAD_INPUT)
-    except PhloemError as error:
-        _fail(error, FAILED_RUN)
-    except OSError as error:  # a full disk, a folder that may not be written
-        _fail(RunError(f"The system did not let the run go on: {error}."), FAILED_RUN)
-    except KeyboardInterrupt:
-        _say("Interrupted.")
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _fail(error: PhloemError, code: int) -> NoReturn:
-    _say(Text.assemble(("phloem:", "bold red"), f" {error}"))
-    raise typer.Exit(code)
-
-
 def _interrupted(directory: Path) -> NoReturn:
     try:
         rounds = summarise(directory).rounds
     except ConfigError:
-        _say("Interrupted before the run began. Nothing was written.")
+        say("Interrupted before the run began. Nothing was written.")
     else:
-        _say(
+        say(
             f"Interrupted. The ledger and the model after round {rounds} are in {directory}. "
             f"To see them: phloem report {shlex.quote(str(directory))}"
         )
     raise typer.Exit(INTERRUPTED)
-
-
-def _say(text: str | Text) -> None:
-    """Print to standard error what is no result, as it is: a path may hold what reads as markup."""
-    err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -197,7 +169,7 @@ def _report(directory: Path) -> Path | None:
     try:
         return write_report(directory)
     except MissingExtra as error:
-        _say(f"No report: {error}")
+        say(f"No report: {error}")
         return None
 
 
