@@ -15,11 +15,13 @@ from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
+    from phloem.client.mod import compress_mod
     from phloem.compression.codec import Codec, CodecState, codec
     from phloem.compression.update import Schema, Update
     from phloem.config import Experiment
     from phloem.errors import ConfigError, CorruptUpdate, PhloemError, ProtocolError, RunError
     from phloem.ledger import Ledger
+    from phloem.server.grid import CompressedGrid
     from phloem.simulation.grid import LocalGrid
     from phloem.simulation.run import simulate
     from phloem.sources import Federation, Samples
@@ -30,6 +32,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Codec": "phloem.compression.codec",
     "CodecState": "phloem.compression.codec",
+    "CompressedGrid": "phloem.server.grid",
     "ConfigError": "phloem.errors",
     "CorruptUpdate": "phloem.errors",
     "Experiment": "phloem.config",
@@ -44,6 +47,7 @@ _HOME = {
     "Summary": "phloem.summary",
     "Update": "phloem.compression.update",
     "codec": "phloem.compression.codec",
+    "compress_mod": "phloem.client.mod",
     "simulate": "phloem.simulation.run",
     "summarise": "phloem.summary",
 }
@@ -51,6 +55,7 @@ _HOME = {
 __all__ = [
     "Codec",
     "CodecState",
+    "CompressedGrid",
     "ConfigError",
     "CorruptUpdate",
     "Experiment",
@@ -65,6 +70,7 @@ __all__ = [
     "Summary",
     "Update",
     "codec",
+    "compress_mod",
     "simulate",
     "summarise",
 ]

@@ -14,6 +14,7 @@ import phloem
 NAMES = [
     "Codec",
     "CodecState",
+    "CompressedGrid",
     "ConfigError",
     "CorruptUpdate",
     "Experiment",
@@ -28,6 +29,7 @@ NAMES = [
     "Summary",
     "Update",
     "codec",
+    "compress_mod",
     "simulate",
     "summarise",
 ]
