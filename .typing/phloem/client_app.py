@@ -1,0 +1,1 @@
+../../phloem/client_app.py

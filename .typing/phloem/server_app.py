@@ -1,0 +1,1 @@
+../../phloem/server_app.py
