@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import sysconfig
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,9 +67,12 @@ def examine() -> list[Finding]:
         findings.append(
             Finding(f"extra {extra}", version or "not installed", version is not None, False, remedy)
         )
+    places = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     for program, purpose in PROGRAMS.items():
-        path = shutil.which(program)
-        findings.append(Finding(program, path or "not on the path", path is not None, False, f"no {purpose}"))
+        path = shutil.which(program, path=places)
+        findings.append(
+            Finding(f"program {program}", path or "not found", path is not None, False, f"no {purpose}")
+        )
     return findings
 
 
