@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from phloem.cli_console import JsonFlag, exit_codes, out, say
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks, against peers in the same run.")
 
@@ -10,3 +17,47 @@ app = typer.Typer(no_args_is_help=True, help="Benchmarks, against peers in the s
 @app.callback()
 def _group() -> None:
     """Benchmarks, against peers in the same run."""
+
+
+@app.command()
+def codecs(
+    vector: Annotated[
+        list[Path] | None, typer.Option(help="An update, an .npz file with an array a tensor (repeatable).")
+    ] = None,
+    codec: Annotated[
+        list[str] | None, typer.Option(help="Measure this codec, not the usual ones (repeatable).")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="How often everybody has a turn.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the synthetic vectors.")] = 20,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write a page of Markdown here, its plots beside it."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small synthetic vectors, nobody slow, once.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure size, error and speed of codecs on updates; two are made, others come from files."""
+    with exit_codes():
+        from phloem.bench.codecs import measure
+        from phloem.bench.contenders import chosen, lineup
+        from phloem.bench.page import tables, write
+        from phloem.bench.vectors import load, synthetic
+
+        able, missing = (list(chosen(codec)), []) if codec else lineup(quick=quick)
+        vectors = [*map(load, vector or []), *synthetic(seed, quick=quick)]
+        result = measure(
+            vectors, able, missing, repeats=1 if quick else repeats, on_vector=lambda name: say(f"{name} …")
+        )
+        if output is not None:
+            command = ["phloem", "bench", "codecs"]
+            command += [part for path in vector or [] for part in ("--vector", path.name)]
+            command += [part for text in codec or [] for part in ("--codec", text)]
+            for path in write(result, output, shlex.join([*command, *(["--quick"] if quick else [])])):
+                say(f"wrote {path}")
+        if as_json:
+            print(json.dumps(result.as_dict(), indent=2))
+        elif output is None:
+            for table in tables(result):
+                out.print(table)

@@ -1,0 +1,100 @@
+"""A scatter plot with two logarithmic axes, as an SVG that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+Points = Sequence[tuple[float, float]]
+
+WIDTH, HEIGHT = 860, 520
+LEFT, RIGHT, TOP, BOTTOM = 64, 610, 40, 470
+INK, FAINT = "#333", "#e4e4e4"
+COLOURS = (
+    *("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b"),
+    *("#e377c2", "#bcbd22", "#7f7f7f", "#005f73", "#9b2226"),
+)
+OWN_RADIUS, RADIUS, LINE_HEIGHT = 5, 3.5, 22
+
+
+class Axis:
+    """Places numbers of one axis on the page, from `start` to `end`."""
+
+    def __init__(self, least: float, most: float, start: float, end: float) -> None:
+        self.least, self.most = math.log10(least), math.log10(most)
+        self.start, self.end = start, end
+
+    def __call__(self, value: float) -> float:
+        """Where a number is drawn."""
+        share = (math.log10(value) - self.least) / (self.most - self.least)
+        return round(self.start + share * (self.end - self.start), 1)
+
+    def decades(self) -> list[float]:
+        """The powers of ten on it."""
+        return [10.0**power for power in range(math.ceil(self.least), math.floor(self.most) + 1)]
+
+
+def scatter(
+    title: str, labels: tuple[str, str], curves: Mapping[str, Points], lines: Mapping[str, Points]
+) -> str:
+    """Draw `curves` as points, joined, and `lines` as dashes; what is outside the axes is left out.
+
+    The first curve is drawn large.
+    """
+    x, y = Axis(0.005, 40, LEFT, RIGHT), Axis(3e-6, 1.6, BOTTOM, TOP)
+    parts = [*_frame(title, labels, x, y)]
+    place = TOP + 8
+
+    def draw(name: str, points: Points, colour: str, radius: float) -> None:
+        nonlocal place
+        places = [(x(a), y(b)) for a, b in sorted(points) if _on(x, a) and _on(y, b)]
+        path = " ".join(f"{a},{b}" for a, b in places)
+        dash = "" if radius else ' stroke-dasharray="5 4"'
+        width = 2 if radius == OWN_RADIUS else 1.2
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dash}/>'
+        )
+        parts.extend(f'<circle cx="{a}" cy="{b}" r="{radius}" fill="{colour}"/>' for a, b in places if radius)
+        parts.append(
+            f'<line x1="{RIGHT + 16}" x2="{RIGHT + 44}" y1="{place}" y2="{place}" '
+            f'stroke="{colour}" stroke-width="{width}"{dash}/>'
+        )
+        if radius:
+            parts.append(f'<circle cx="{RIGHT + 30}" cy="{place}" r="{radius}" fill="{colour}"/>')
+        parts.append(f'<text x="{RIGHT + 52}" y="{place + 4}">{escape(name)}</text>')
+        place += LINE_HEIGHT
+
+    for number, (name, points) in enumerate(curves.items()):
+        draw(name, points, COLOURS[number % len(COLOURS)], RADIUS if number else OWN_RADIUS)
+    for name, points in lines.items():
+        draw(name, points, INK if name.startswith("Gauss") else "#999", 0)
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _on(axis: Axis, value: float) -> bool:
+    return value > 0 and axis.least <= math.log10(value) <= axis.most
+
+
+def _frame(title: str, labels: tuple[str, str], x: Axis, y: Axis) -> list[str]:
+    """The page, its title and its grid."""
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        f'font-family="sans-serif" font-size="13" fill="{INK}">',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        f'<text x="{LEFT}" y="24" font-size="16" font-weight="bold">{escape(title)}</text>',
+        f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 40}" text-anchor="middle">{escape(labels[0])}</text>',
+        f'<text transform="translate(18 {(TOP + BOTTOM) / 2}) rotate(-90)" text-anchor="middle">'
+        f"{escape(labels[1])}</text>",
+    ]
+    for value in x.decades():
+        parts.append(f'<path d="M{x(value)} {TOP}V{BOTTOM}" stroke="{FAINT}"/>')
+        parts.append(f'<text x="{x(value)}" y="{BOTTOM + 18}" text-anchor="middle">{value:g}</text>')
+    for value in y.decades():
+        power = round(math.log10(value))
+        text = f'10<tspan dy="-5" font-size="9">{power}</tspan>' if power else "1"
+        parts.append(f'<path d="M{LEFT} {y(value)}H{RIGHT}" stroke="{FAINT}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 4}" text-anchor="end">{text}</text>')
+    box = f'x="{LEFT}" y="{TOP}" width="{RIGHT - LEFT}" height="{BOTTOM - TOP}"'
+    parts.append(f'<rect {box} fill="none" stroke="{INK}"/>')
+    return parts
