@@ -5,7 +5,6 @@ It counts every message it makes and every reply it gets, and writes the round t
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,14 +14,17 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from phloem import ledger as rows
-from phloem.compression.frame import pack_chain, peek
-from phloem.compression.stage import StageBytes
-from phloem.config import DownlinkConfig
+from phloem.compression.frame import pack_chain
+from phloem.errors import RunError
 from phloem.ledger import Ledger
-from phloem.protocol import FULL, MESSAGE, Instruction
+from phloem.protocol import MESSAGE, Instruction
 from phloem.records import get_blob, put_blob, to_record
+from phloem.server.account import Delivered, down_rows, round_rows, up_row
 from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose
 from phloem.server.versions import Step
+
+BARREN_ROUNDS = 3
+"""After so many rounds in a row without one usable reply a run ends."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class DeltaAverage(Strategy):
         self.setting, self.state, self.nodes, self.ledger = setting, state, nodes, ledger
         self._object_bytes, self._save, self._on_round = object_bytes, save, on_round
         self._sent: list[Sent] = []
+        self._barren = 0
         self._started = 0.0
 
     def configure_train(
@@ -84,14 +87,24 @@ class DeltaAverage(Strategy):
         before = self.state
         outcome = aggregate(self.setting, before, server_round, self._arrived(server_round, replies))
         self.state = outcome.state
-        self._record_down(server_round, outcome)
-        self._record_round(server_round, outcome)
+        self._record(server_round, outcome)
         accuracy = self._evaluate(server_round)
         self.ledger.commit()
         self._save(self.state, server_round)
         self._on_round(RoundReport(server_round, len(outcome.accepted), len(outcome.refused), accuracy))
+        self._check_progress(outcome)
         self._sent = []
         return to_record(self.state.model), MetricRecord({"accepted": len(outcome.accepted)})
+
+    def _check_progress(self, outcome: Outcome) -> None:
+        """End a run that gets nowhere: training that diverges would otherwise fail to the last round."""
+        self._barren = self._barren + 1 if len(outcome.refused) == len(self._sent) else 0
+        if self._barren == min(BARREN_ROUNDS, self.setting.experiment.run.rounds):
+            last = outcome.refused[-1]
+            raise RunError(
+                f"Some reply of {self._barren} rounds in a row should be usable. Found none; the last was of "
+                f"client {last.client!r}: {last.reason}"
+            )
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -147,83 +160,24 @@ class DeltaAverage(Strategy):
                 continue
             silent.discard(client)
             arrived = read_message(client, reply)
-            self._record_up(server_round, reply, arrived)
+            size = self._object_bytes(reply)
+            self.ledger.record(up_row(server_round, arrived, self.state, self.setting.experiment, size))
             yield arrived
         for name in sorted(unasked):
             self.ledger.record(rows.Rejection(server_round, name, "unasked", "A reply nobody asked for."))
         for client in sorted(silent):
             yield Arrived(client, {}, b"", "No reply within the round's time.")
 
-    def _record_up(self, server_round: int, reply: Message, arrived: Arrived) -> None:
-        held = self.state.versions.version
-        seq = arrived.fields.get("seq")
+    def _record(self, server_round: int, outcome: Outcome) -> None:
+        delivered = [
+            Delivered(s.client, s.held, s.chain, s.payload_bytes, self._object_bytes(s.message))
+            for s in self._sent
+        ]
+        seconds = time.perf_counter() - self._started
         self.ledger.record(
-            rows.Message(
-                round=server_round,
-                client=arrived.client,
-                direction="up",
-                kind="train",
-                codec=self.setting.experiment.uplink.codec,
-                base=held,
-                seq=seq if type(seq) is int else 0,
-                payload_bytes=len(arrived.blob),
-                object_bytes=self._object_bytes(reply),
-                wire_bytes=None,
-                dense_bytes=self.state.versions.schema.dense_bytes if arrived.blob else 0,
-                encode_seconds=_seconds(arrived.fields.get("encode_seconds")),
-                decode_seconds=None,
-            )
+            *down_rows(server_round, delivered, outcome, self.setting.experiment.downlink),
+            *round_rows(server_round, outcome, len(delivered), seconds),
         )
-
-    def _record_down(self, server_round: int, outcome: Outcome) -> None:
-        experiment = self.setting.experiment
-        decoded = {a.sane.reply.client: _seconds(a.sane.reply.decode_seconds) for a in outcome.accepted}
-        for sent in self._sent:
-            self.ledger.record(
-                rows.Message(
-                    round=server_round,
-                    client=sent.client,
-                    direction="down",
-                    kind="train",
-                    codec=_codec_text(sent.chain, experiment.downlink),
-                    base=sent.held,
-                    seq=sent.chain[-1].version if sent.chain else sent.held,
-                    payload_bytes=sent.payload_bytes,
-                    object_bytes=self._object_bytes(sent.message),
-                    wire_bytes=None,
-                    dense_bytes=self.state.versions.schema.dense_bytes,
-                    encode_seconds=None,
-                    decode_seconds=decoded.get(sent.client),
-                )
-            )
-            if len(sent.chain) == 1:
-                self.ledger.record(*_stages(server_round, sent.client, "down", sent.chain[0].stages))
-        for accepted in outcome.accepted:
-            self.ledger.record(*_stages(server_round, accepted.sane.reply.client, "up", accepted.sane.stages))
-
-    def _record_round(self, server_round: int, outcome: Outcome) -> None:
-        replies = [accepted.sane.reply for accepted in outcome.accepted]
-        samples = sum(reply.samples for reply in replies)
-        self.ledger.record(
-            *(rows.Rejection(server_round, r.client, r.code, r.reason) for r in outcome.refused),
-            rows.Round(
-                round=server_round,
-                version=outcome.state.versions.version,
-                selected=len(self._sent),
-                accepted=len(replies),
-                rejected=len(outcome.refused),
-                seconds=time.perf_counter() - self._started,
-                loss=_finite(sum(r.loss * r.samples for r in replies) / samples) if samples else None,
-                prequential_accuracy=sum(r.correct for r in replies) / samples if samples else None,
-            ),
-        )
-        if (distilled := outcome.distilled) is not None:
-            before, after = distilled.before, distilled.after
-            self.ledger.record(
-                rows.Distillation(
-                    server_round, distilled.kept, before.loss, after.loss, before.accuracy, after.accuracy
-                )
-            )
 
     def _evaluate(self, server_round: int) -> float | None:
         run, federation = self.setting.experiment, self.setting.federation
@@ -245,28 +199,3 @@ def read_message(client: str, reply: Message) -> Arrived:
         return Arrived(client, {}, b"")
     fields = dict(reply.content.config_records.get(MESSAGE) or {})
     return Arrived(client, fields, get_blob(reply.content) or b"")
-
-
-def _stages(
-    server_round: int, client: str, direction: rows.Direction, stages: Iterable[StageBytes]
-) -> list[rows.Stage]:
-    return [
-        rows.Stage(server_round, client, direction, position, stage.stage, stage.bytes)
-        for position, stage in enumerate(stages)
-    ]
-
-
-def _codec_text(chain: tuple[Step, ...], downlink: DownlinkConfig) -> str:
-    """Return the codec of a chain's first frame: an anchor's, a full model's or a step's."""
-    if chain and chain[0].version == 0:
-        return downlink.anchor
-    header = peek(chain[0].blob) if chain else None
-    return str(FULL) if header is not None and header.base == header.seq else downlink.codec
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _seconds(value: object) -> float | None:
-    return value if isinstance(value, float) and 0 <= value < float("inf") else None

@@ -1,0 +1,130 @@
+"""What a round was, as rows of the ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from phloem.compression.frame import peek
+from phloem.compression.stage import StageBytes
+from phloem.config import DownlinkConfig, Experiment
+from phloem.ledger import Direction, Distillation, Message, Rejection, Round, Row, Stage
+from phloem.protocol import FULL
+from phloem.server.round import Arrived, Outcome, ServerState
+from phloem.server.versions import Step
+
+
+def up_row(
+    server_round: int, arrived: Arrived, state: ServerState, experiment: Experiment, object_bytes: int
+) -> Message:
+    """Return the row of a reply, whatever it is worth; `state` is the server's before the round."""
+    seq = arrived.fields.get("seq")
+    return Message(
+        round=server_round,
+        client=arrived.client,
+        direction="up",
+        kind="train",
+        codec=experiment.uplink.codec,
+        base=state.versions.version,
+        seq=seq if type(seq) is int else 0,
+        payload_bytes=len(arrived.blob),
+        object_bytes=object_bytes,
+        wire_bytes=None,
+        dense_bytes=state.versions.schema.dense_bytes if arrived.blob else 0,
+        encode_seconds=_seconds(arrived.fields.get("encode_seconds")),
+        decode_seconds=None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """An instruction that went to a client at version `held`, and its sizes."""
+
+    client: str
+    held: int
+    chain: tuple[Step, ...]
+    payload_bytes: int
+    object_bytes: int
+
+
+def down_rows(
+    server_round: int, delivered: Iterable[Delivered], outcome: Outcome, downlink: DownlinkConfig
+) -> list[Row]:
+    """Return the rows of the instructions of a round; a single frame is shown by stage as well."""
+    replies = {accepted.sane.reply.client: accepted.sane.reply for accepted in outcome.accepted}
+    found: list[Row] = []
+    for sent in delivered:
+        reply = replies.get(sent.client)
+        found.append(
+            Message(
+                round=server_round,
+                client=sent.client,
+                direction="down",
+                kind="train",
+                codec=_codec_text(sent.chain, downlink),
+                base=sent.held,
+                seq=sent.chain[-1].version if sent.chain else sent.held,
+                payload_bytes=sent.payload_bytes,
+                object_bytes=sent.object_bytes,
+                wire_bytes=None,
+                dense_bytes=outcome.state.versions.schema.dense_bytes,
+                encode_seconds=None,
+                decode_seconds=None if reply is None else _seconds(reply.decode_seconds),
+            )
+        )
+        if len(sent.chain) == 1:
+            found += _stages(server_round, sent.client, "down", sent.chain[0].stages)
+    return found
+
+
+def round_rows(server_round: int, outcome: Outcome, selected: int, seconds: float) -> list[Row]:
+    """Return the rows of a round as a whole: what was refused, what it came to, and its updates by stage."""
+    replies = [accepted.sane.reply for accepted in outcome.accepted]
+    samples = sum(reply.samples for reply in replies)
+    found: list[Row] = [Rejection(server_round, r.client, r.code, r.reason) for r in outcome.refused]
+    found.append(
+        Round(
+            round=server_round,
+            version=outcome.state.versions.version,
+            selected=selected,
+            accepted=len(replies),
+            rejected=len(outcome.refused),
+            seconds=seconds,
+            loss=_finite(sum(r.loss * r.samples for r in replies) / samples) if samples else None,
+            prequential_accuracy=sum(r.correct for r in replies) / samples if samples else None,
+        )
+    )
+    if (distilled := outcome.distilled) is not None:
+        before, after = distilled.before, distilled.after
+        found.append(
+            Distillation(
+                server_round, distilled.kept, before.loss, after.loss, before.accuracy, after.accuracy
+            )
+        )
+    for accepted in outcome.accepted:
+        found += _stages(server_round, accepted.sane.reply.client, "up", accepted.sane.stages)
+    return found
+
+
+def _stages(server_round: int, client: str, direction: Direction, stages: Iterable[StageBytes]) -> list[Row]:
+    return [
+        Stage(server_round, client, direction, position, stage.stage, stage.bytes)
+        for position, stage in enumerate(stages)
+    ]
+
+
+def _codec_text(chain: tuple[Step, ...], downlink: DownlinkConfig) -> str:
+    """Return the codec of a chain's first frame: an anchor's, a full model's or a step's."""
+    if chain and chain[0].version == 0:
+        return downlink.anchor
+    header = peek(chain[0].blob) if chain else None
+    return str(FULL) if header is not None and header.base == header.seq else downlink.codec
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _seconds(value: object) -> float | None:
+    return value if isinstance(value, float) and 0 <= value < math.inf else None
