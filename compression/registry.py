@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from phloem.compression.chain import Chain
 from phloem.compression.dense import Dense
+from phloem.compression.eden import Eden
 from phloem.compression.feedback import ErrorFeedback
 from phloem.compression.fp16 import Fp16
 from phloem.compression.linear import Linear
@@ -27,6 +28,7 @@ STAGES: dict[str, type[Stage]] = {
     "linear": Linear,
     "topk": TopK,
     "lowrank": LowRank,
+    "eden": Eden,
 }
 
 BYTE_STAGES: dict[str, type[ByteStage]] = {

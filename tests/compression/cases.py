@@ -6,6 +6,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from phloem.compression.codec import codec
 from phloem.compression.update import Schema
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -26,6 +27,8 @@ CODECS = (
     "topk:1",
     "lowrank:1",
     "lowrank:3",
+    "eden:1",
+    "eden:4,scale=unbiased",
     "zstd",
     "dense | zstd:19",
     "fp16 | zstd",
@@ -65,6 +68,12 @@ def usual() -> tuple[Arrays, Schema]:
     """The first of the updates, and its schema."""
     update = updates()["usual"]
     return update, Schema.of(update)
+
+
+def through(text: str, tensor: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
+    """A tensor as it arrives."""
+    blob, _ = codec(text).encode({"w": tensor}, seed=seed)
+    return codec(text).decode(blob, Schema.of({"w": tensor}))["w"]
 
 
 def locked(update: Arrays) -> Arrays:

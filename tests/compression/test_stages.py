@@ -18,6 +18,7 @@ from phloem.compression.topk import TopK, largest
 from phloem.compression.update import Schema, nmse
 from phloem.compression.zstd import Zstd
 from phloem.errors import CodecError, ConfigError, CorruptUpdate
+from tests.compression.cases import through
 
 Floats = NDArray[np.float32]
 
@@ -27,12 +28,6 @@ tensors = arrays(
     elements=st.floats(-(2.0**100), 2.0**100, width=32) | st.floats(-1, 1, width=32),
 )
 matrices = arrays(np.float32, (7, 30), elements=st.floats(-4, 4, width=32))
-
-
-def through(text: str, tensor: Floats, seed: int = 0) -> Floats:
-    """The tensor as it arrives."""
-    blob, _ = codec(text).encode({"w": tensor}, seed=seed)
-    return codec(text).decode(blob, Schema.of({"w": tensor}))["w"]
 
 
 def size(text: str, tensor: Floats) -> int:
