@@ -32,8 +32,10 @@ class StreamingMean:
         self.weight += weight
 
     def apply_to(self, model: Update, learning_rate: float) -> dict[str, NDArray[np.float32]]:
-        """Return `model + learning_rate * mean`; a copy of `model` if nothing was added."""
+        """Return `model + learning_rate * mean`, or a copy of `model` if nothing was added; may overflow."""
         scale = learning_rate / self.weight if self.weight > 0 else 0.0
-        return {
-            name: np.add(tensor, scale * self._sum[name]).astype(np.float32) for name, tensor in model.items()
-        }
+        with np.errstate(over="ignore"):
+            return {
+                name: np.add(tensor, scale * self._sum[name]).astype(np.float32)
+                for name, tensor in model.items()
+            }

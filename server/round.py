@@ -151,7 +151,10 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
 
     model: Update = mean.apply_to(state.model, server.learning_rate)
     if not is_finite(model):
-        raise RunError(f"The global model should be finite. It is not after round {round_number}.")
+        raise RunError(
+            f"The global model should be finite. Found NaN or infinity in round {round_number}. "
+            "Lower `server.learning_rate` or `server.max_change`."
+        )
     distilled = None
     if teacher is not None and teacher.votes is not None:
         seed = derive(setting.experiment.run.seed, "distill", round_number)
