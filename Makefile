@@ -6,7 +6,7 @@ VENV   ?= .venv
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup simulate edge test check proto wheel clean
+.PHONY: help setup simulate edge test check fuzz proto wheel clean
 
 READY := $(VENV)/.ready
 
@@ -31,6 +31,11 @@ test: $(READY) ## format, lint, types and tests: what CI runs (ARGS: what pytest
 	@VENV=$(VENV) scripts/check $(ARGS)
 
 check: test ## the same
+
+fuzz: $(READY) ## a million broken frames, then coverage-guided fuzzing of each codec (ARGS: --seconds 600)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
+	$(VENV)/bin/python -m tests.compression.sweep --frames 1000000
+	$(VENV)/bin/python -m tests.compression.fuzz $(ARGS)
 
 proto: $(READY) ## write the Python code of phloem/proto/*.proto
 	$(VENV)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. phloem/proto/*.proto
