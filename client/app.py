@@ -20,7 +20,6 @@ from phloem.config import Experiment, Scalar, from_flat
 from phloem.errors import ConfigError, PhloemError, ProtocolError
 from phloem.learning import open_learner
 from phloem.protocol import (
-    FULL,
     MESSAGE,
     VERSION,
     Greeting,
@@ -108,7 +107,7 @@ def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None) 
         learner=learner,
         config=experiment.client,
         steps=codec(experiment.downlink.codec),
-        full=(codec(experiment.downlink.anchor), FULL),
+        full=codec(experiment.downlink.anchor),
         reports_classes=experiment.server.distill.enabled,
     )
 

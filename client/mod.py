@@ -70,7 +70,7 @@ def _receive(content: RecordDict, context: Context) -> tuple[ClientState, Record
         if state.model is None:
             raise ProtocolError("Steps need a model to lead from. Found none: send the model in full.")
         schema = Schema.of(state.model)
-        state = synchronise(state, delivery, chain, schema, codec(delivery.steps), (FULL,))
+        state = synchronise(state, delivery, chain, schema, codec(delivery.steps), FULL)
     assert state.model is not None
     if model_hash(state.model) != delivery.model_hash:
         raise ProtocolError(f"Version {state.held} should have the server's hash. Send the model in full.")

@@ -30,7 +30,7 @@ class Device:
     learner: Model
     config: ClientConfig
     steps: Codec
-    full: tuple[Codec, ...]
+    full: Codec
     reports_classes: bool = False
 
 

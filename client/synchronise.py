@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from phloem.client.state import ClientState
 from phloem.compression.codec import Codec
 from phloem.compression.frame import peek, unpack_chain
-from phloem.compression.update import Schema, Update, add
+from phloem.compression.update import Schema, add
 from phloem.errors import ProtocolError
 from phloem.protocol import LONGEST_CHAIN, NO_VERSION, Delivery, Instruction, model_hash
 
@@ -19,11 +18,11 @@ def synchronise(
     chain: bytes,
     schema: Schema,
     steps: Codec,
-    full: Sequence[Codec],
+    full: Codec,
 ) -> ClientState:
     """Apply `chain` to the held model.
 
-    A frame whose base is its own version is the model itself, in one of the codecs `full`; any other is a
+    A frame whose base is its own version is the model itself, in the codec `full`; any other is a
     step in the codec `steps` and needs its base. Steps the client already took are passed over, so the
     server may safely send from an older version than the client holds.
 
@@ -37,7 +36,7 @@ def synchronise(
         if header.base == header.seq:
             if place > 0:
                 raise ProtocolError("A model in full should come first in a chain. Found it after a frame.")
-            model, held = _decode_full(blob, schema, full), header.seq
+            model, held = full.decode(blob, schema), header.seq
         elif header.seq > held:
             if model is None or header.base != held:
                 raise ProtocolError(
@@ -54,13 +53,3 @@ def synchronise(
             f"Version {held} should have the server's hash. It differs: send the model in full."
         )
     return replace(state, held=held, model=model)
-
-
-def _decode_full(blob: bytes, schema: Schema, codecs: Sequence[Codec]) -> Update:
-    named = {codec.wire_text: codec for codec in codecs}
-    codec = named.get(peek(blob).codec)
-    if codec is None:
-        raise ProtocolError(
-            f"A full model should come as one of {sorted(named)}. Found {peek(blob).codec!r}."
-        )
-    return codec.decode(blob, schema)

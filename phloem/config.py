@@ -112,11 +112,11 @@ class DownlinkConfig(Section):
     """How the global model is sent to the clients."""
 
     codec: CodecText = "topk:0.05 | linear:4 | zstd"
-    """For the step from one model version to the next; what it loses is sent with the next step."""
+    """For the step from the model a client holds to the global one; what it leaves out is in the next."""
     anchor: CodecText = "fp16 | zstd"
-    """For the first version, which a client without a base gets in full."""
-    history: Annotated[int, Field(ge=1, le=1000)] = 64
-    """How many steps the server keeps for clients that come back."""
+    """For the model in full, to a client that holds none."""
+    held_models: Annotated[int, Field(ge=1)] = 1000
+    """How many different models the server remembers; a client whose model is forgotten gets it in full."""
 
     @field_validator("codec", "anchor")
     @classmethod

@@ -39,8 +39,8 @@ HASH_BYTES = 16
 NO_VERSION = -1
 """The version held by a client that has no model yet."""
 
-LONGEST_CHAIN = 1024
-"""How many frames a client follows at most; more than `downlink.history` allows."""
+LONGEST_CHAIN = 64
+"""How many frames a client follows at most: one, and one for each reply lost before it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 from phloem.compression.frame import peek
 from phloem.compression.stage import StageBytes
-from phloem.config import DownlinkConfig, Experiment
+from phloem.config import DownlinkConfig
 from phloem.ledger import Direction, Distillation, Message, Rejection, Round, Row, Stage
-from phloem.protocol import FULL
-from phloem.server.round import Arrived, Outcome, ServerState
-from phloem.server.versions import Step
+from phloem.server.held import Path, Step
+from phloem.server.round import Arrived, Outcome, ServerState, Setting
 
 
 def up_row(
-    server_round: int, arrived: Arrived, state: ServerState, experiment: Experiment, object_bytes: int
+    server_round: int, arrived: Arrived, state: ServerState, setting: Setting, object_bytes: int
 ) -> Message:
     """Return the row of a reply, whatever it is worth; `state` is the server's before the round."""
     seq = arrived.fields.get("seq")
@@ -25,13 +24,13 @@ def up_row(
         client=arrived.client,
         direction="up",
         kind="train",
-        codec=experiment.uplink.codec,
-        base=state.versions.version,
+        codec=setting.experiment.uplink.codec,
+        base=state.held.position(arrived.client).version,
         seq=seq if type(seq) is int else 0,
         payload_bytes=len(arrived.blob),
         object_bytes=object_bytes,
         wire_bytes=None,
-        dense_bytes=state.versions.schema.dense_bytes if arrived.blob else 0,
+        dense_bytes=setting.learner.schema.dense_bytes if arrived.blob else 0,
         encode_seconds=_seconds(arrived.fields.get("encode_seconds")),
         decode_seconds=None,
     )
@@ -39,17 +38,15 @@ def up_row(
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """An instruction that went to a client at version `held`, and its sizes."""
+    """An instruction that went to a client, and its size as an object."""
 
     client: str
-    held: int
-    chain: tuple[Step, ...]
-    payload_bytes: int
+    path: Path
     object_bytes: int
 
 
 def down_rows(
-    server_round: int, delivered: Iterable[Delivered], outcome: Outcome, downlink: DownlinkConfig
+    server_round: int, delivered: Iterable[Delivered], outcome: Outcome, setting: Setting
 ) -> list[Row]:
     """Return the rows of the instructions of a round; a single frame is shown by stage as well."""
     replies = {accepted.sane.reply.client: accepted.sane.reply for accepted in outcome.accepted}
@@ -62,19 +59,19 @@ def down_rows(
                 client=sent.client,
                 direction="down",
                 kind="train",
-                codec=_codec_text(sent.chain, downlink),
-                base=sent.held,
-                seq=sent.chain[-1].version if sent.chain else sent.held,
-                payload_bytes=sent.payload_bytes,
+                codec=_codec_text(sent.path.chain, setting.experiment.downlink),
+                base=sent.path.base,
+                seq=sent.path.model.version,
+                payload_bytes=len(sent.path.blob),
                 object_bytes=sent.object_bytes,
                 wire_bytes=None,
-                dense_bytes=outcome.state.versions.schema.dense_bytes,
+                dense_bytes=setting.learner.schema.dense_bytes,
                 encode_seconds=None,
                 decode_seconds=None if reply is None else _seconds(reply.decode_seconds),
             )
         )
-        if len(sent.chain) == 1:
-            found += _stages(server_round, sent.client, "down", sent.chain[0].stages)
+        if len(sent.path.chain) == 1:
+            found += _stages(server_round, sent.client, "down", sent.path.chain[0].stages)
     return found
 
 
@@ -86,7 +83,7 @@ def round_rows(server_round: int, outcome: Outcome, selected: int, seconds: floa
     found.append(
         Round(
             round=server_round,
-            version=outcome.state.versions.version,
+            version=outcome.state.held.next_version - 1,
             selected=selected,
             accepted=len(replies),
             rejected=len(outcome.refused),
@@ -115,11 +112,9 @@ def _stages(server_round: int, client: str, direction: Direction, stages: Iterab
 
 
 def _codec_text(chain: tuple[Step, ...], downlink: DownlinkConfig) -> str:
-    """Return the codec of a chain's first frame: an anchor's, a full model's or a step's."""
-    if chain and chain[0].version == 0:
-        return downlink.anchor
+    """Return the codec of a chain's first frame, which is the anchor's where the model came in full."""
     header = peek(chain[0].blob) if chain else None
-    return str(FULL) if header is not None and header.base == header.seq else downlink.codec
+    return downlink.anchor if header is not None and header.base == header.seq else downlink.codec
 
 
 def _finite(value: float) -> float | None:

@@ -15,14 +15,14 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from phloem.compression.codec import codec
-from phloem.compression.frame import pack_chain, peek
-from phloem.compression.update import Schema, Update, add, digest, is_finite
+from phloem.compression.frame import peek
+from phloem.compression.update import Schema, Update, add, is_finite
 from phloem.errors import PhloemError, ProtocolError
-from phloem.protocol import MESSAGE, NO_VERSION, Delivery, Receipt, error_code
+from phloem.protocol import FULL, MESSAGE, Delivery, Receipt, error_code
 from phloem.records import BLOB, UPDATE, floats, get_blob, layout, put_blob, refilled, without
-from phloem.server.versions import Versions, advance, first_version
+from phloem.server.held import Downlink, Held, Model, Path, hold, send
 
-HISTORY = 64
+CAPACITY = 1000
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Sent:
     message: Message
     original: RecordDict
     model: Update
+    held: Model | None
+    """What the node holds if it got the message; None where nothing was compressed."""
 
 
 @dataclass
@@ -57,16 +59,15 @@ class CompressedGrid(Grid):
     an error reply, which Flower's strategies leave out. `uplink` and `downlink` count bytes.
     """
 
-    def __init__(self, grid: Grid, downlink: str = "linear:6 | zstd", *, history: int = HISTORY) -> None:
-        """Wrap `grid`; `downlink` is the codec of a step from one model to the next.
+    def __init__(self, grid: Grid, downlink: str = "linear:6 | zstd", *, held_models: int = CAPACITY) -> None:
+        """Wrap `grid`; `downlink` codes the step from what a node holds; see `held.py` for `held_models`.
 
         Raises:
             CodecError: `downlink` names no working codec.
         """
-        self._grid, self._steps, self._history = grid, codec(downlink), history
-        self._versions: Versions | None = None
-        self._digest = ""
-        self._held: dict[int, int] = {}
+        self._grid, self._downlink = grid, Downlink(codec(downlink), FULL, held_models)
+        self._schema: Schema | None = None
+        self._held = Held()
         self._acked: dict[int, int] = {}
         self._sent: dict[str, Sent] = {}
         self.uplink, self.downlink = Traffic(), Traffic()
@@ -120,33 +121,42 @@ class CompressedGrid(Grid):
 
     def _compress_all(self, messages: Iterable[Message]) -> list[Sent]:
         """Compress; strategies put one and the same content in many messages, which is read once."""
-        read: dict[int, tuple[RecordDict, Update, Versions | None]] = {}
-        pending = []
+        batches: dict[int, list[Message]] = {}
         for message in messages:
-            content = message.content
-            if id(content) not in read:
-                model: Update = floats(content)
-                read[id(content)] = (content, model, self._version_of(model) if model else None)
-            _, model, versions = read[id(content)]
-            pending.append(
-                Sent(message, content, {}) if versions is None else self._compress(message, model, versions)
-            )
-        return pending
+            batches.setdefault(id(message.content), []).append(message)
+        return [sent for batch in batches.values() for sent in self._compress(batch)]
 
-    def _compress(self, message: Message, model: Update, versions: Versions) -> Sent:
+    def _compress(self, batch: list[Message]) -> list[Sent]:
+        """Compress messages that share their content."""
+        original = batch[0].content
+        model = floats(original)
+        if not model:
+            return [Sent(message, original, model, None) for message in batch]
+        schema = Schema.of(model)
+        if schema != self._schema:
+            self._schema, self._held = schema, Held()
+        nodes = [str(message.metadata.dst_node_id) for message in batch]
+        self._held, plain = hold(self._held, model)
+        known = [node for node in nodes if self._held.position(node).version in self._held.models]
+        self._held, paths = send(self._held, known, model, self._downlink, seed=plain.version)
+        return [
+            self._carry(message, model, paths.get(node), plain)
+            for message, node in zip(batch, nodes, strict=True)
+        ]
+
+    def _carry(self, message: Message, model: Update, path: Path | None, plain: Model) -> Sent:
         original, node = message.content, message.metadata.dst_node_id
-        held = self._held.get(node, NO_VERSION)
-        if held == NO_VERSION:
-            content = refilled(original, layout(original), versions.model)
-            payload = versions.schema.dense_bytes
+        if path is None:  # a newcomer: plain arrays, as Flower sends them, tell it the schema as well
+            content, held = refilled(original, layout(original), model), plain
+            payload = Schema.of(model).dense_bytes
         else:
-            content = without(original, model)
-            blob = pack_chain([step.blob for step in versions.path(held)])
-            put_blob(content, blob)
-            payload = len(blob)
-        delivery = Delivery(versions.version, versions.hash, self._acked.get(node, 0), str(self._steps))
+            content, held = without(original, model), path.model
+            put_blob(content, path.blob)
+            payload = len(path.blob)
+        steps = str(self._downlink.steps)
+        delivery = Delivery(held.version, held.hash, self._acked.get(node, 0), steps)
         content[MESSAGE] = ConfigRecord(delivery.to_mapping())
-        self.downlink.count(payload, versions.schema.dense_bytes)
+        self.downlink.count(payload, Schema.of(model).dense_bytes)
         carried = Message(
             content,
             node,
@@ -154,28 +164,15 @@ class CompressedGrid(Grid):
             ttl=message.metadata.ttl,
             group_id=message.metadata.group_id,
         )
-        return Sent(carried, original, model)
-
-    def _version_of(self, model: Update) -> Versions:
-        """Return the version that stands for `model`, a new one if the strategy's arrays are new."""
-        found = digest(model)
-        if self._versions is not None and found == self._digest:
-            return self._versions
-        if self._versions is None or Schema.of(model) != self._versions.schema:
-            self._versions, self._held = first_version(model, codec("dense")), {}
-        else:
-            number = self._versions.version
-            self._versions = advance(self._versions, model, self._steps, seed=number, history=self._history)
-        self._digest = found
-        return self._versions
+        return Sent(carried, original, model, held)
 
     def _restore(self, reply: Message) -> Message:
         sent = self._sent.get(reply.metadata.reply_to_message_id)
-        if sent is None or not sent.model:
+        if sent is None or sent.held is None:
             return reply
         node = sent.message.metadata.dst_node_id
         if reply.has_error():
-            self._held[node] = NO_VERSION  # it may have lost its model
+            self._held = self._held.forget(str(node))  # it may have lost its model
             return reply
         if MESSAGE not in reply.content.config_records:
             return reply  # no mod there: it got plain arrays and sent plain arrays
@@ -192,7 +189,8 @@ class CompressedGrid(Grid):
         expected = Delivery.from_mapping(dict(sent.message.content.config_records[MESSAGE]))
         if receipt.held != expected.version:
             raise ProtocolError(f"Node {node} should hold version {expected.version}. Found {receipt.held}.")
-        self._held[node] = receipt.held
+        if sent.held is not None:
+            self._held = self._held.arrive(str(node), sent.held)
         plain = RecordDict({name: record for name, record in content.items() if name != MESSAGE})
         blob = get_blob(content)
         if blob is None:

@@ -8,7 +8,7 @@ Replies are decoded one at a time: beside their blobs, memory does not grow with
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from phloem.compression.codec import codec
@@ -16,12 +16,12 @@ from phloem.compression.update import Update, add, is_finite
 from phloem.config import Experiment
 from phloem.errors import RejectedUpdate, RunError
 from phloem.learning import Model
-from phloem.protocol import NO_VERSION, client_order
+from phloem.protocol import client_order
 from phloem.seeds import derive, generator
 from phloem.server.aggregate import StreamingMean
 from phloem.server.distill import Distilled, Teacher, distill, questions
+from phloem.server.held import Downlink, Held, Path, send
 from phloem.server.sanitize import Expected, Limits, Sane, brief, read_reply, read_update
-from phloem.server.versions import Versions, advance, first_version
 from phloem.sources import Federation
 
 
@@ -30,12 +30,11 @@ class ServerState:
     """What the server keeps between rounds."""
 
     model: Update
-    """The global model; `versions.model` is what the clients hold of it."""
-    versions: Versions
-    held: Mapping[str, int]
-    """Version each known client holds, as far as its last answer told."""
+    """The global model."""
+    held: Held
+    """What the clients hold of it."""
     acked: Mapping[str, int]
-    """Sequence number of each client's last applied update."""
+    """Sequence number of each known client's last applied update."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,8 @@ class Arrived:
     fields: Mapping[str, object]
     blob: bytes
     failure: str = ""
+    silent: bool = False
+    """Nothing came: the client may have taken what it was sent, or not."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +84,18 @@ class Outcome:
     accepted: tuple[Accepted, ...]
     refused: tuple[Refused, ...]
     distilled: Distilled | None
-    encode_seconds: float
-    """Time to encode the step to the next version."""
 
 
 def first_state(setting: Setting, clients: Iterable[str]) -> ServerState:
     """Return the state before the first round: no client holds a model, none has sent an update."""
     experiment = setting.experiment
     model = setting.learner.initial(derive(experiment.run.seed, "model"))
-    versions = first_version(model, codec(experiment.downlink.anchor))
-    names = tuple(clients)
-    return ServerState(model, versions, dict.fromkeys(names, NO_VERSION), dict.fromkeys(names, 0))
+    return ServerState(model, Held(), dict.fromkeys(clients, 0))
 
 
 def choose(setting: Setting, state: ServerState, round_number: int) -> list[str]:
     """Return the clients of a round, in order: the same for the same seed, whatever carries them."""
-    clients = sorted(state.held, key=client_order)
+    clients = sorted(state.acked, key=client_order)
     wanted = setting.experiment.server.clients_per_round or len(clients)
     if wanted >= len(clients):
         return clients
@@ -106,8 +103,19 @@ def choose(setting: Setting, state: ServerState, round_number: int) -> list[str]
     return [clients[i] for i in sorted(rng.choice(len(clients), wanted, replace=False))]
 
 
+def instruct(
+    setting: Setting, state: ServerState, round_number: int, clients: Sequence[str]
+) -> tuple[ServerState, dict[str, Path]]:
+    """Return the path of each client to the global model, and the state once these are sent."""
+    config = setting.experiment.downlink
+    downlink = Downlink(codec(config.codec), codec(config.anchor), config.held_models)
+    seed = derive(setting.experiment.run.seed, "downlink", round_number)
+    held, paths = send(state.held, clients, state.model, downlink, seed=seed)
+    return replace(state, held=held), paths
+
+
 def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: Iterable[Arrived]) -> Outcome:
-    """Apply the replies of a round and move on to the next version.
+    """Apply the replies of a round.
 
     Replies count in sorted order of client ids, so the last bits do not depend on who was fast.
 
@@ -117,7 +125,7 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
     server = setting.experiment.server
     uplink = codec(setting.experiment.uplink.codec)
     limits = Limits(server.max_samples, server.max_change, setting.federation.classes)
-    mean = StreamingMean(state.versions.schema)
+    mean = StreamingMean(setting.learner.schema)
     teacher = None
     if server.distill.enabled and len(setting.federation.proxy) and len(setting.federation.validation):
         seed = derive(setting.experiment.run.seed, "questions", round_number)
@@ -126,28 +134,31 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
 
     accepted: list[Accepted] = []
     refused: list[Refused] = []
-    held, acked = dict(state.held), dict(state.acked)
+    held, acked = state.held, dict(state.acked)
     for item in sorted(arrived, key=lambda a: client_order(a.client)):
-        expected = Expected(item.client, round_number, state.versions.version, acked[item.client])
+        version = held.position(item.client).version
+        expected = Expected(item.client, round_number, version, acked[item.client])
         started = time.perf_counter()
         try:
+            if item.silent:
+                raise RejectedUpdate("silent", "No reply within the round's time.")
             if item.failure:
                 raise RejectedUpdate("failure", brief(item.failure))
             reply = read_reply(item.fields, expected, limits)
-            held[item.client] = reply.held
+            held = held.confirm(item.client)
             if reply.samples == 0:
                 continue
-            sane = read_update(reply, item.blob, uplink, state.versions.schema, limits)
+            sane = read_update(reply, item.blob, uplink, setting.learner.schema, limits)
         except RejectedUpdate as error:
             if error.code == "failure":
-                held[item.client] = NO_VERSION  # it may have lost its model: send it in full next time
+                held = held.forget(item.client)  # it may have lost its model: send it in full next time
             refused.append(Refused(item.client, error.code, str(error)))
             continue
         accepted.append(Accepted(replace(sane, update={}), len(item.blob), time.perf_counter() - started))
         acked[item.client] = reply.seq
         mean.add(sane.update, reply.samples)
         if teacher is not None and len(sane.class_counts):
-            teacher.hear(add(state.versions.model, sane.update), sane.class_counts)
+            teacher.hear(add(held.weights(item.client), sane.update), sane.class_counts)
 
     model: Update = mean.apply_to(state.model, server.learning_rate)
     if not is_finite(model):
@@ -161,15 +172,4 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
         distilled = distill(model, teacher, setting.federation.validation, server.distill, seed=seed)
         model = distilled.model
 
-    started = time.perf_counter()
-    versions = advance(
-        state.versions,
-        model,
-        codec(setting.experiment.downlink.codec),
-        seed=derive(setting.experiment.run.seed, "downlink", round_number),
-        history=setting.experiment.downlink.history,
-    )
-    seconds = time.perf_counter() - started
-    return Outcome(
-        ServerState(model, versions, held, acked), tuple(accepted), tuple(refused), distilled, seconds
-    )
+    return Outcome(ServerState(model, held, acked), tuple(accepted), tuple(refused), distilled)

@@ -14,14 +14,13 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from phloem import ledger as rows
-from phloem.compression.frame import pack_chain
 from phloem.errors import RunError
 from phloem.ledger import Ledger
 from phloem.protocol import MESSAGE, Instruction
 from phloem.records import get_blob, put_blob, to_record
 from phloem.server.account import Delivered, down_rows, round_rows, up_row
-from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose
-from phloem.server.versions import Step
+from phloem.server.held import Path
+from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose, instruct
 
 BARREN_ROUNDS = 3
 """After so many rounds in a row without one usable reply a run ends."""
@@ -44,9 +43,7 @@ class Sent:
 
     client: str
     message: Message
-    held: int
-    payload_bytes: int
-    chain: tuple[Step, ...]
+    path: Path
 
 
 class DeltaAverage(Strategy):
@@ -69,15 +66,16 @@ class DeltaAverage(Strategy):
         self._sent: list[Sent] = []
         self._barren = 0
         self._started = 0.0
+        self._finished = 0
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Make the instruction and the cheapest chain for each chosen client."""
         self._started = time.perf_counter()
-        self._sent = [
-            self._send(client, server_round) for client in choose(self.setting, self.state, server_round)
-        ]
+        clients = choose(self.setting, self.state, server_round)
+        self.state, paths = instruct(self.setting, self.state, server_round, clients)
+        self._sent = [self._send(client, path, server_round) for client, path in paths.items()]
         return [sent.message for sent in self._sent]
 
     def aggregate_train(
@@ -86,7 +84,7 @@ class DeltaAverage(Strategy):
         """Apply the replies, record the round, and make it last before the next one acknowledges it."""
         before = self.state
         outcome = aggregate(self.setting, before, server_round, self._arrived(server_round, replies))
-        self.state = outcome.state
+        self.state, self._finished = outcome.state, server_round
         self._record(server_round, outcome)
         accuracy = self._evaluate(server_round)
         self.ledger.commit()
@@ -128,24 +126,21 @@ class DeltaAverage(Strategy):
     def save_again(self) -> None:
         """Save the model of the ledger's last round, where the run broke off between the two."""
         [(last,)] = self.ledger.query("SELECT coalesce(max(round), 0) FROM round")
-        if self.state.versions.version == last:
+        if self._finished == last:
             self._save(self.state, last)
 
-    def _send(self, client: str, server_round: int) -> Sent:
-        versions, held = self.state.versions, self.state.held[client]
-        chain = versions.path(held)
-        blob = pack_chain([step.blob for step in chain])
+    def _send(self, client: str, path: Path, server_round: int) -> Sent:
         instruction = Instruction(
             round=server_round,
-            version=versions.version,
-            model_hash=versions.hash,
+            version=path.model.version,
+            model_hash=path.model.hash,
             acked_seq=self.state.acked[client],
             codec=self.setting.experiment.uplink.codec,
             seed=self.setting.experiment.run.seed,
         )
         content = RecordDict({MESSAGE: ConfigRecord(instruction.to_mapping())})
-        put_blob(content, blob)
-        return Sent(client, Message(content, self.nodes[client], "train"), held, len(blob), chain)
+        put_blob(content, path.blob)
+        return Sent(client, Message(content, self.nodes[client], "train"), path)
 
     def _arrived(self, server_round: int, replies: Iterable[Message]) -> Iterator[Arrived]:
         # Not by the sender's node id: a reply's metadata are its sender's to write, and only the client that
@@ -161,21 +156,20 @@ class DeltaAverage(Strategy):
             silent.discard(client)
             arrived = read_message(client, reply)
             size = self._object_bytes(reply)
-            self.ledger.record(up_row(server_round, arrived, self.state, self.setting.experiment, size))
+            self.ledger.record(up_row(server_round, arrived, self.state, self.setting, size))
             yield arrived
         for name in sorted(unasked):
             self.ledger.record(rows.Rejection(server_round, name, "unasked", "A reply nobody asked for."))
         for client in sorted(silent):
-            yield Arrived(client, {}, b"", "No reply within the round's time.")
+            yield Arrived(client, {}, b"", silent=True)
 
     def _record(self, server_round: int, outcome: Outcome) -> None:
         delivered = [
-            Delivered(s.client, s.held, s.chain, s.payload_bytes, self._object_bytes(s.message))
-            for s in self._sent
+            Delivered(sent.client, sent.path, self._object_bytes(sent.message)) for sent in self._sent
         ]
         seconds = time.perf_counter() - self._started
         self.ledger.record(
-            *down_rows(server_round, delivered, outcome, self.setting.experiment.downlink),
+            *down_rows(server_round, delivered, outcome, self.setting),
             *round_rows(server_round, outcome, len(delivered), seconds),
         )
 

@@ -14,28 +14,27 @@ from phloem.compression.update import Update, add, norm, subtract, zeros
 from phloem.config import ClientConfig, DataConfig, ModelConfig
 from phloem.errors import ProtocolError
 from phloem.learning import open_learner
-from phloem.protocol import FULL, Instruction
+from phloem.protocol import Instruction, model_hash
 from phloem.seeds import derive
-from phloem.server.versions import Versions, first_version
 from phloem.sources import open_federation
 
 CODEC = "ef | topk:0.05 | linear:4"
 FEDERATION = open_federation(DataConfig(clients=5), 1)
 LEARNER = open_learner(ModelConfig(hidden=(16,)), FEDERATION.input_shape, FEDERATION.classes)
-VERSIONS: Versions = first_version(LEARNER.initial(0), codec("dense"))
+BASE = LEARNER.initial(0)
 DEVICE = Device(
     client="2",
     stream=Stream(FEDERATION.shares[2]),
     learner=LEARNER,
     config=ClientConfig(samples_per_round=16, epochs=1),
     steps=codec("dense"),
-    full=(codec("dense"), FULL),
+    full=codec("dense"),
 )
-CHAIN = pack_chain([VERSIONS.anchor.blob])
+CHAIN = pack_chain([codec("dense").encode(BASE)[0]])
 
 
 def instruction(round_number: int, acked_seq: int) -> Instruction:
-    return Instruction(round_number, VERSIONS.version, VERSIONS.hash, acked_seq, CODEC, 1)
+    return Instruction(round_number, 0, model_hash(BASE), acked_seq, CODEC, 1)
 
 
 def test_the_inputs_stay_and_the_same_inputs_give_the_same_bytes() -> None:

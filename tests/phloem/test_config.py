@@ -21,7 +21,7 @@ SETTINGS: dict[str, st.SearchStrategy[Scalar]] = {
     "model.hidden": st.sampled_from(["", "1", "128,64", "3,2,1"]),
     "client.learning_rate": st.floats(1e-300, 1e300),
     "uplink.codec": st.sampled_from(["dense", "ef|topk:.1", "ef:decay=0.5 | linear:8,per=tensor | zstd:19"]),
-    "downlink.history": st.integers(1, 1000),
+    "downlink.held_models": st.integers(1, 1000),
     "server.distill.enabled": st.booleans(),
     "run.seed": st.integers(0, 2**32 - 1),
     "run.directory": st.text("ab \"'\\/é", max_size=12),

@@ -9,11 +9,9 @@ import pytest
 from flwr.app import ConfigRecord
 
 from phloem.compression.update import Schema, digest
-from phloem.config import Experiment
 from phloem.errors import CodecError, ConfigError, CorruptUpdate, ProtocolError
 from phloem.protocol import (
     FULL,
-    LONGEST_CHAIN,
     Delivery,
     Fields,
     Greeting,
@@ -113,11 +111,3 @@ def test_a_full_model_is_lossless() -> None:
     model = {"w": np.array([0.0, -0.0, 1e-40, 3e38, -1.5], np.float32)}
     blob, _ = FULL.encode(model)
     assert FULL.decode(blob, Schema.of(model))["w"].tobytes() == model["w"].tobytes()
-
-
-def test_a_client_follows_whatever_chain_the_settings_allow() -> None:
-    """Protects honest servers: no history that can be configured is longer than what a client follows."""
-    longest = Experiment().with_values({"downlink.history": LONGEST_CHAIN - 24})
-    assert longest.downlink.history + 1 <= LONGEST_CHAIN
-    with pytest.raises(ConfigError, match="1000"):
-        Experiment().with_values({"downlink.history": LONGEST_CHAIN})

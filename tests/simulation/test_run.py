@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) 
         {"data.partition": "iid", "client.optimizer": "adamw", "client.learning_rate": 0.003},
         {"model.name": "cnn", "model.channels": "4,8", "run.rounds": 2},
         {"data.when_dry": "idle", "client.samples_per_round": 200},
-        {"downlink.history": 1},
+        {"downlink.held_models": 1},
     ],
 )
 def test_other_settings_run_and_repeat(values: dict[str, object], tmp_path: Path) -> None:
