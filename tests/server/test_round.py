@@ -15,7 +15,16 @@ from phloem.config import Experiment
 from phloem.errors import RunError
 from phloem.protocol import NO_VERSION, Reply
 from phloem.server.app import prepare
-from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose, first_state
+from phloem.server.round import (
+    Arrived,
+    Outcome,
+    ServerState,
+    Setting,
+    aggregate,
+    choose,
+    first_state,
+    instruct,
+)
 
 EXPERIMENT = Experiment().with_values(
     {
@@ -28,7 +37,9 @@ EXPERIMENT = Experiment().with_values(
 )
 SETTING = prepare(EXPERIMENT)
 CLIENTS = ("0", "2", "10", "camera")
-STATE = first_state(SETTING, CLIENTS)
+FIRST = first_state(SETTING, CLIENTS)
+STATE, PATHS = instruct(SETTING, FIRST, 1, CLIENTS)
+VERSION = PATHS["0"].model.version
 
 
 def update(seed: int, scale: float = 0.1) -> Update:
@@ -41,8 +52,8 @@ def update(seed: int, scale: float = 0.1) -> Update:
 def arrived(client: str, delta: Update, state: ServerState = STATE, **changes: Any) -> Arrived:
     """An honest client's answer in round 1, or one with other fields."""
     seq = state.acked[client] + 1
-    blob, _ = codec("dense").encode(delta, base=state.versions.version, seq=seq)
-    reply = Reply(client, 1, seq, state.versions.version, 32, 1.0, 16, b"", 0.1, 0.1, 0.1)
+    blob, _ = codec("dense").encode(delta, base=VERSION, seq=seq)
+    reply = Reply(client, 1, seq, VERSION, 32, 1.0, 16, b"", 0.1, 0.1, 0.1)
     return Arrived(client, {**reply.to_mapping(), **changes}, blob)
 
 
@@ -80,15 +91,17 @@ def test_only_what_was_applied_is_acknowledged() -> None:
 
 def test_a_client_is_sent_what_it_is_known_to_lack() -> None:
     """Protects the downlink: who answered holds the version it answered to, who failed may hold nothing."""
-    state = replace(STATE, held=dict.fromkeys(CLIENTS, 0))
-    late = replace(arrived("camera", update(1)), fields={})
-    replies = [arrived("0", update(1)), Arrived("10", {}, b"", "gone"), late]
-    assert aggregate(SETTING, state, 1, replies).state.held == {
-        "0": 0,
-        "2": 0,
+    silent = Arrived("camera", {}, b"", silent=True)
+    replies = [arrived("0", update(1)), Arrived("10", {}, b"", "gone"), silent]
+    held = do(*replies).state.held
+    assert {client: held.position(client).confirmed for client in CLIENTS} == {
+        "0": VERSION,
+        "2": NO_VERSION,
         "10": NO_VERSION,
-        "camera": 0,
+        "camera": NO_VERSION,
     }
+    assert held.position("10").sent == ()
+    assert len(held.position("camera").sent) == 1
 
 
 def test_an_idle_client_is_neither_applied_nor_refused() -> None:
@@ -96,16 +109,15 @@ def test_an_idle_client_is_neither_applied_nor_refused() -> None:
     idle = arrived("0", update(1, scale=9.0), samples=0, correct=0, seq=0)
     outcome = do(idle)
     assert (outcome.accepted, outcome.refused) == ((), ())
-    assert outcome.state.held["0"] == 0
+    assert outcome.state.held.position("0").confirmed == VERSION
     assert outcome.state.acked["0"] == 0
     assert digest(outcome.state.model) == digest(STATE.model)
 
 
-def test_a_round_without_replies_still_leads_to_a_version() -> None:
-    """Protects going on: what the last step left out is sent, nothing else changes, nothing is mutated."""
+def test_a_round_without_replies_changes_nothing() -> None:
+    """Protects going on: the model stays, and nothing is mutated."""
     before = digest(STATE.model)
     outcome = do()
-    assert outcome.state.versions.version == 1
     assert digest(outcome.state.model) == digest(STATE.model) == before
 
 
@@ -137,7 +149,7 @@ def test_all_clients_are_asked_where_there_are_no_more(wanted: int) -> None:
 def test_the_choice_is_the_seeds_and_the_rounds_alone() -> None:
     """Protects equal runs on every carrier, and fairness: over the rounds everybody is asked."""
     setting = replace(SETTING, experiment=EXPERIMENT.with_values({"server.clients_per_round": 2}))
-    shuffled = replace(STATE, held=dict(reversed(list(STATE.held.items()))))
+    shuffled = replace(STATE, acked=dict(reversed(list(STATE.acked.items()))))
     rounds = [choose(setting, STATE, number) for number in range(20)]
     assert rounds == [choose(setting, shuffled, number) for number in range(20)]
     assert all(len(set(chosen)) == 2 for chosen in rounds)
@@ -147,7 +159,6 @@ def test_the_choice_is_the_seeds_and_the_rounds_alone() -> None:
 def test_the_first_state_is_the_seeds_alone() -> None:
     """Protects equal runs: the first model and version do not depend on who is there."""
     other = first_state(SETTING, ["9"])
-    assert digest(other.model) == digest(STATE.model)
-    assert other.versions.hash == STATE.versions.hash
-    assert other.held == {"9": NO_VERSION}
+    assert digest(other.model) == digest(FIRST.model)
+    assert other.held == FIRST.held
     assert other.acked == {"9": 0}
