@@ -7,7 +7,7 @@ step moves little, the mode that won for each.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from phloem.compression.entropy import Encoder, Scale, StreamFull
 from phloem.compression.factors import Components
-from phloem.compression.modes import Mode, as_matrix, encode_tensor
+from phloem.compression.modes import Choice, Mode, as_matrix, encode_again, encode_tensor
 from phloem.compression.rate import (
+    CLOSE,
     KNOBS_AN_OCTAVE,
     MOST_CODE,
     SHADES,
@@ -34,7 +35,7 @@ STEP_BITS = 16
 SPARE_BYTES = 64
 """What a tensor may take over its dense size."""
 
-SAME_MODES = KNOBS_AN_OCTAVE
+SAME_MODES = 3 * KNOBS_AN_OCTAVE // 2
 """While the step moves by less, modes are not tried again."""
 
 STEP_KEY = "rdo/step"
@@ -58,12 +59,12 @@ class SizeTarget:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An encoded update, its squared error over its square, and the modes of its tensors."""
+    """An encoded update, its squared error over its square, and how its tensors were coded."""
 
     knob: int
     payloads: list[bytes]
     nmse: float
-    modes: tuple[Mode, ...]
+    choices: tuple[Choice, ...]
 
 
 class Attempts:
@@ -85,39 +86,40 @@ class Attempts:
             for place, (name, matrix) in enumerate(zip(self._names, matrices, strict=True))
         ]
         largest = max((float(np.abs(matrix).max()) for matrix in matrices), default=0.0)
-        self._least = min(code_of(largest / (1 << 23)) + 1, MOST_CODE)
+        self._least, self._most = min(code_of(largest / (1 << 22)) + 1, MOST_CODE), code_of(4 * largest)
         self._start = int(warm[STEP_KEY][0]) if STEP_KEY in warm else None
         self._last: Made | None = None
 
     def search(self, size: SizeTarget | None, nmse: float | None) -> Made | None:
         """The encoding nearest to a target of size or error within it; None where there is none."""
         if self._rms == 0:
-            made = self._nothing()
-            return made if size is None or size.size(made.payloads) <= size.most else None
+            return self._nothing(size)
         if nmse is not None:
-            found = search(self._probe_error, nmse, self._first(nmse), rising=True)
-            return found.made if found else None
+            found = search(self._error_probe(None), nmse, self._first(nmse), rising=True)
+            return found.best.made if found.best else None
         assert size is not None
-
-        def probe(knob: int) -> Probe[Made | None]:
-            made = self._at(knob)
-            taken = size.size(made.payloads) if made else math.inf
-            return Probe(knob, taken, made.nmse if made else math.inf, made)
-
         bits = 8 * max(size.most - size.overhead, 1) / sum(c.matrix.size for c in self._components)
-        found = search(probe, size.most, self._first(4.0 ** -min(bits, 16)), rising=False)
-        if found:
-            return found.made
-        made = self._nothing()
-        return made if size.size(made.payloads) <= size.most else None
+        found = search(
+            self._size_probe(size, None), size.most, self._first(4.0 ** -min(bits, 16)), rising=False
+        )
+        best, over = found.best, found.over
+        if over and over.made and not (best and best.measure >= CLOSE * size.most):
+            # Between two steps a mode or a rank changed, and the size jumped: keep what the larger one chose.
+            fixed = search(
+                self._size_probe(size, over.made), size.most, over.knob + SHADES, rising=False
+            ).best
+            best = min(
+                (probe for probe in (best, fixed) if probe), key=lambda probe: probe.loss, default=None
+            )
+        return best.made if best else self._nothing(size)
 
     def warm(self, made: Made) -> Warm:
         """What to begin with at the next update."""
         warm: dict[str, NDArray[np.float32]] = {}
         if made.payloads and any(made.payloads):
             warm[STEP_KEY] = np.array([made.knob], np.float32)
-        for name, components, mode in zip(self._names, self._components, made.modes, strict=True):
-            if mode in (Mode.FACTORS, Mode.FACTORS_AND_PLANE):
+        for name, components, choice in zip(self._names, self._components, made.choices, strict=True):
+            if choice.rank:
                 warm[RIGHT_KEY + name] = components.right
         return warm
 
@@ -125,34 +127,53 @@ class Attempts:
         """The knob to begin with: that of the update before, or one for Gaussian values."""
         return self._start or code_of(self._rms * math.sqrt(12 * nmse)) * SHADES
 
-    def _nothing(self) -> Made:
-        """The encoding of zeros."""
-        return Made(MOST_CODE * SHADES, [b""] * len(self._full), 1.0, (Mode.ZERO,) * len(self._names))
+    def _nothing(self, size: SizeTarget | None) -> Made | None:
+        """The encoding of zeros, if it is within the target."""
+        zero = Choice(Mode.ZERO, 0, 0.0, 0.0)
+        made = Made(MOST_CODE * SHADES, [b""] * len(self._full), 1.0, (zero,) * len(self._names))
+        return made if size is None or size.size(made.payloads) <= size.most else None
 
-    def _probe_error(self, knob: int) -> Probe[Made | None]:
-        """What is larger than dense has no error, but is not what anybody wants."""
-        made = self._at(knob)
-        if made is None:
-            return Probe(knob, 0.0, math.inf, None)
-        return Probe(knob, made.nmse, sum(map(len, made.payloads)), made)
+    def _size_probe(self, size: SizeTarget, like: Made | None) -> Callable[[int], Probe[Made | None]]:
+        """Probe for the size; of two within the target that with less error is better."""
 
-    def _at(self, knob: int) -> Made | None:
-        """Encode at one knob; None where that takes more bytes than dense."""
-        code = max(knob // SHADES, self._least)
+        def probe(knob: int) -> Probe[Made | None]:
+            made = self._at(knob, like)
+            taken = size.size(made.payloads) if made else math.inf
+            return Probe(knob, taken, made.nmse if made else math.inf, made)
+
+        return probe
+
+    def _error_probe(self, like: Made | None) -> Callable[[int], Probe[Made | None]]:
+        """Probe for the error; what is larger than dense has none, but is not what anybody wants."""
+
+        def probe(knob: int) -> Probe[Made | None]:
+            made = self._at(knob, like)
+            if made is None:
+                return Probe(knob, 0.0, math.inf, None)
+            return Probe(knob, made.nmse, sum(map(len, made.payloads)), made)
+
+        return probe
+
+    def _at(self, knob: int, like: Made | None) -> Made | None:
+        """Encode at one knob, with the choices of `like` or its own; None where that is larger than dense."""
+        code = min(max(knob // SHADES, self._least), self._most)
         scale = Scale(math.ldexp(step_of(code), -self._shift), price_of(knob))
         encoder = Encoder(sum(self._limits))
-        near = self._last is not None and abs(knob - self._last.knob) < SAME_MODES
-        known: Sequence[Mode | None] = self._last.modes if near and self._last else [None] * len(self._names)
+        last = self._last if self._last and abs(knob - self._last.knob) < SAME_MODES else None
         cuts: list[int] = []
-        modes: list[Mode] = []
+        choices: list[Choice] = []
         error = 0.0
         try:
             encoder.number(-1, STEP_BITS, code)
             for full in self._full:
                 if full:
-                    place = len(modes)
-                    choice = encode_tensor(self._components[place], encoder, scale, known[place] or None)
-                    modes.append(choice.mode)
+                    components = self._components[len(choices)]
+                    if like:
+                        choice = encode_again(components, encoder, scale, like.choices[len(choices)])
+                    else:
+                        nearby = last.choices[len(choices)] if last else None
+                        choice = encode_tensor(components, encoder, scale, nearby)
+                    choices.append(choice)
                     error += choice.error
                 cuts.append(encoder.shifts)
         except StreamFull:
@@ -160,8 +181,8 @@ class Attempts:
         payloads = cut(encoder.finish(), cuts)
         if any(len(payload) > limit for payload, limit in zip(payloads, self._limits, strict=True)):
             return None
-        made = Made(knob, payloads, error * scale.step**2 / self._square, tuple(modes))
-        if not near:
+        made = Made(knob, payloads, error * scale.step**2 / self._square, tuple(choices))
+        if not (last or like):
             self._last = made
         return made
 

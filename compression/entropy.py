@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phloem.compression.kernels.coder import CODE, FULL_RANGE, HELD, LOW, RANGE, READ, WAITING, WRITTEN
-from phloem.compression.kernels.rows import MOST_WORDS, decode_rows, encode_rows
+from phloem.compression.kernels.decoding import decode_rows
+from phloem.compression.kernels.encoding import MOST_WORDS, encode_rows
 from phloem.compression.kernels.side import decode_number, encode_number
-from phloem.compression.kernels.tables import CENTER, COUNT_BITS, LEVEL, LEVELS, fresh_models, fresh_weights
+from phloem.compression.kernels.tables import COUNT_BITS, LEVELS, fresh_models, fresh_weights
+from phloem.compression.kernels.trellis import GUESSED, STATES, fresh_chances
 from phloem.errors import CorruptUpdate
 
 Values = NDArray[np.float32]
@@ -30,16 +32,26 @@ RANGE_BITS = FULL_RANGE.bit_length() - 1
 START_WORDS = RANGE_BITS // 16
 
 
+DENSE = 0.25
+"""Sparser rows gain nothing from dependent quantization."""
+
+FIRST_CHANCES = fresh_chances(KINDS)
+
+
 class StreamFull(Exception):
     """The room given to an encoder is used up: the update would be larger than dense."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How values become integers: the `step`, and Lagrange's `price` of a bit in squared steps."""
+    """How values become integers: the `step`, and Lagrange's `price` of a bit in squared steps.
+
+    Rows whose mean magnitude is `dense` steps or more are quantized dependently.
+    """
 
     step: float
     price: float
+    dense: float = DENSE
 
     @property
     def inverse(self) -> float:
@@ -57,8 +69,10 @@ class _Learned:
         default_factory=lambda: np.full(SIDE_MODELS, 1 << 21 << COUNT_BITS, np.uint32)
     )
 
+    chances: NDArray[np.float32] = field(default_factory=FIRST_CHANCES.copy)
+
     def copy(self) -> _Learned:
-        return _Learned(self.models.copy(), self.weights.copy(), self.side.copy())
+        return _Learned(self.models.copy(), self.weights.copy(), self.side.copy(), self.chances.copy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +87,18 @@ class Mark:
     words: NDArray[np.uint16]
 
 
-def start_of(level: int) -> int:
-    """The activity, in 1/256, in the middle of a level."""
-    return int(CENTER[level]) >> 8
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of a plane that are coded together, and how.
 
+    `activity` is that of the columns, which coding moves; `first` numbers the first row within its plane.
+    """
 
-def level_of(mean: float) -> int:
-    """The level of a mean magnitude in quantization steps."""
-    return int(LEVEL[min(round(256 * mean), len(LEVEL) - 1)])
+    kind: int
+    dependent: bool
+    start: int
+    first: int
+    activity: NDArray[np.int64]
 
 
 class Encoder:
@@ -98,17 +116,20 @@ class Encoder:
             raise StreamFull
         encode_number(place, bits, value, self._learned.side, self._state, self._words)
 
-    def rows(self, values: Values, scale: Scale, kind: int, level: int) -> Integers:
-        """Quantize and write a plane; give the integers."""
-        q = np.empty(values.shape, np.int32)
-        activity = np.full(values.shape[1], start_of(level), np.int64)
+    def rows(self, values: Values, scale: Scale, block: Block) -> Integers:
+        """Quantize and write rows; give what the decoder will see, in half steps."""
+        columns = values.shape[1]
+        halves = np.empty(values.shape, np.int32)
         full = encode_rows(
-            values, scale.inverse, scale.price, 0.5 - 0.5 * scale.price, kind, start_of(level),
-            self._learned.models, self._learned.weights, self._state, self._words, activity, q,
+            values, scale.inverse, scale.price, block.dependent, block.kind, block.start, block.first,
+            self._learned.models, self._learned.weights, self._state, self._words, block.activity,
+            self._learned.chances[block.kind], np.empty((LEVELS, 2, GUESSED), np.float32),
+            np.empty(columns, np.uint8), np.empty((columns, STATES), np.int32),
+            np.empty((columns, STATES), np.uint8), np.empty(columns, np.int32), halves,
         )  # fmt: skip
         if full:
             raise StreamFull
-        return q
+        return halves
 
     @property
     def bits(self) -> float:
@@ -172,25 +193,17 @@ class Decoder:
         self._check_place()
         return value
 
-    def level(self, place: int) -> int:
-        """Read a level of activity."""
-        level = self.number(place, 5)
-        if level >= LEVELS:
-            raise CorruptUpdate(f"A level of activity should be under {LEVELS}. Found {level}.")
-        return level
-
-    def rows(self, shape: tuple[int, int], kind: int, level: int) -> Integers:
-        """Read a plane of integers."""
-        q = np.empty(shape, np.int32)
-        activity = np.full(shape[1], start_of(level), np.int64)
+    def rows(self, shape: tuple[int, int], block: Block) -> Integers:
+        """Read rows, in half steps."""
+        halves = np.empty(shape, np.int32)
         bad = decode_rows(
-            kind, start_of(level),
-            self._learned.models, self._learned.weights, self._state, self._words, activity, q,
+            block.dependent, block.kind, block.start, block.first,
+            self._learned.models, self._learned.weights, self._state, self._words, block.activity, halves,
         )  # fmt: skip
         if bad:
             raise CorruptUpdate("A quantized value is larger than any encoder writes.")
         self._check_place()
-        return q
+        return halves
 
     @property
     def shifts(self) -> int:

@@ -9,6 +9,7 @@ coded first; the left ones are then fitted to the right ones *as decoded*, by le
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from phloem.compression.kernels.lowrank import (
     project,
     solve,
 )
+from phloem.compression.kernels.points import energy
 
 MOST_RANK = 128
 FIRST_RANK = 16
@@ -36,7 +38,7 @@ def most_rank(m: int, n: int) -> int:
     return min(m, n, MOST_RANK, max(m * n // (m + n), 1))
 
 
-@dataclass(slots=True)
+@dataclass
 class Components:
     """The leading singular directions of one matrix, found as far as they were asked for."""
 
@@ -45,6 +47,11 @@ class Components:
     warm: Values | None = None
     right: Values = field(default_factory=lambda: np.empty((0, 0), np.float32))
     strength: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @cached_property
+    def energy(self) -> float:
+        """The sum of squares of the matrix."""
+        return energy(self.matrix)
 
     @property
     def most(self) -> int:

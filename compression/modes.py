@@ -7,7 +7,7 @@ squared error + price x bits stays. One price for all tensors is what gives each
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -15,20 +15,18 @@ import numpy as np
 from phloem.compression.entropy import Decoder, Encoder, Scale, Values
 from phloem.compression.factors import FIRST_RANK, MOST_RANK, Components, fit_left, most_rank
 from phloem.compression.kernels.lowrank import add_products, normalize_rows
-from phloem.compression.planes import decode_plane, encode_plane
+from phloem.compression.kernels.points import energy, least_cost
+from phloem.compression.planes import LEFT, RIGHT, VALUES, decode_plane, encode_plane
 from phloem.errors import CorruptUpdate
 
-VALUES, RIGHT, LEFT = 0, 1, 2
-"""Kinds of planes."""
-
 MODE_BITS = 2
-MODE_MODELS = 256
+MODE_MODELS = 400
 RANK_BITS = MOST_RANK.bit_length() - 1
-RANK_MODELS = 320
+RANK_MODELS = 420
 SMALLEST_SIDE = 4
 """Matrices with a shorter side are not worth factors."""
 
-FACTOR_NOISE = 1 / 12
+FACTOR_NOISE = 1 / 16
 """Squared error of a coded factor value in squared steps, for the guess of the rank."""
 
 CHEAPEST_VALUE_BITS = 1.5
@@ -46,9 +44,10 @@ class Mode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A mode that was written, with its squared error in squared steps and the sum that is minimised."""
+    """A mode that was written, its rank where it has factors, its error in squared steps, and its cost."""
 
     mode: Mode
+    rank: int
     error: float
     cost: float
 
@@ -70,15 +69,28 @@ def has_factors(shape: tuple[int, int]) -> bool:
     return min(shape) >= SMALLEST_SIDE
 
 
-def encode_tensor(components: Components, encoder: Encoder, scale: Scale, tried: Mode | None) -> Choice:
-    """Write a tensor in the best mode; with `tried`, in that one or as zeros."""
+def encode_tensor(components: Components, encoder: Encoder, scale: Scale, near: Choice | None) -> Choice:
+    """Write a tensor in the best mode, or, with what was best nearby, in that one unless zeros are better."""
     trial = _Trial(components, encoder, scale)
     trial.write_zeros()
-    factors = has_factors(components.matrix.shape)
-    if factors and tried in (None, Mode.FACTORS, Mode.FACTORS_AND_PLANE):
-        trial.write_factors(tried)
-    if tried in (None, Mode.PLANE) and (tried or trial.plane_may_win()):
+    mode = near.mode if near and near.mode is not Mode.ZERO else None
+    if mode is not Mode.PLANE and has_factors(components.matrix.shape):
+        trial.write_factors(wanted_rank(components, scale), mode)
+    if mode is Mode.PLANE or (mode is None and trial.plane_may_win()):
         trial.write_plane()
+    return trial.settle()
+
+
+def encode_again(components: Components, encoder: Encoder, scale: Scale, chosen: Choice) -> Choice:
+    """Write a tensor exactly as it was at another step: then its size moves smoothly with the step."""
+    # Rows that were dense should not become sparse on the way, for then the size would jump too.
+    trial = _Trial(components, encoder, replace(scale, dense=scale.dense / 2))
+    if chosen.mode is Mode.ZERO:
+        trial.write_zeros()
+    elif chosen.mode is Mode.PLANE:
+        trial.write_plane()
+    else:
+        trial.write_factors(chosen.rank, chosen.mode)
     return trial.settle()
 
 
@@ -92,7 +104,7 @@ class _Trial:
         self._scale = scale
         self._start = encoder.mark()
         self._bits = encoder.bits
-        self._best = Choice(Mode.ZERO, math.inf, math.inf)
+        self._best = Choice(Mode.ZERO, 0, math.inf, math.inf)
         self._end = self._start
 
     def settle(self) -> Choice:
@@ -102,43 +114,43 @@ class _Trial:
 
     def write_zeros(self) -> None:
         self._begin(Mode.ZERO)
-        self._judge(Mode.ZERO, _energy(self._matrix) * self._scale.inverse**2)
+        self._judge(Mode.ZERO, 0, self._components.energy * self._scale.inverse**2)
 
     def write_plane(self) -> None:
         self._begin(Mode.PLANE)
         plane = encode_plane(self._matrix, self._encoder, self._scale, VALUES)
-        self._judge(Mode.PLANE, plane.error)
+        self._judge(Mode.PLANE, 0, plane.error)
 
-    def write_factors(self, tried: Mode | None) -> None:
-        rank = wanted_rank(self._components, self._scale)
+    def write_factors(self, rank: int, mode: Mode | None) -> None:
+        """Write so many components, and what they leave, if that is not `mode` and may be worth it."""
         if rank == 0:
             return
         self._begin(Mode.FACTORS)
         rest = self._matrix - _encode_factors(self._components, rank, self._encoder, self._scale)
-        residual = tried is not Mode.FACTORS and _may_gain(rest, self._scale)
-        if not (residual and tried):
-            self._judge(Mode.FACTORS, _energy(rest) * self._scale.inverse**2)
-        if not residual:
+        if mode is not Mode.FACTORS_AND_PLANE:
+            self._judge(Mode.FACTORS, rank, energy(rest) * self._scale.inverse**2)
+        if mode is Mode.FACTORS or (mode is None and not _may_gain(rest, self._scale)):
             return
         self._begin(Mode.FACTORS_AND_PLANE)
         _encode_factors(self._components, rank, self._encoder, self._scale)
         plane = encode_plane(rest, self._encoder, self._scale, VALUES)
-        self._judge(Mode.FACTORS_AND_PLANE, plane.error)
+        self._judge(Mode.FACTORS_AND_PLANE, rank, plane.error)
 
     def plane_may_win(self) -> bool:
-        size = np.abs(self._matrix) * np.float32(self._scale.inverse)
-        large = size > 0.5 + self._scale.price
-        bits = CHEAPEST_VALUE_BITS * int(large.sum())
-        return self._scale.price * bits + _energy(size[~large]) < self._best.cost
+        """Whether even the least that plain values could cost is less than what the best mode costs."""
+        scale = self._scale
+        bits = CHEAPEST_VALUE_BITS * scale.price
+        least = least_cost(self._matrix, scale.inverse, 0.5 + scale.price, bits)
+        return least < self._best.cost
 
     def _begin(self, mode: Mode) -> None:
         self._encoder.back(self._start)
         self._encoder.number(MODE_MODELS, MODE_BITS, mode)
 
-    def _judge(self, mode: Mode, error: float) -> None:
+    def _judge(self, mode: Mode, rank: int, error: float) -> None:
         cost = error + self._scale.price * (self._encoder.bits - self._bits)
         if cost < self._best.cost:
-            self._best = Choice(mode, error, cost)
+            self._best = Choice(mode, rank, error, cost)
             self._end = self._encoder.mark(self._start)
 
 
@@ -194,15 +206,15 @@ def _is_worth(strength: float, sides: tuple[int, int], price: float) -> bool:
 
 def _encode_factors(components: Components, rank: int, encoder: Encoder, scale: Scale) -> Values:
     """Write the factors; give the matrix that the decoder will make of them."""
-    matrix, step = components.matrix, scale.step
+    matrix = components.matrix
     encoder.number(RANK_MODELS, RANK_BITS, rank - 1)
     strength = components.strength[:rank, None].astype(np.float32)
-    right = encode_plane(components.right[:rank] * strength, encoder, scale, RIGHT).values(step)
+    right = encode_plane(components.right[:rank] * strength, encoder, scale, RIGHT).values
     normalize_rows(right)
     used = right.any(axis=1)
     left = np.zeros((rank, matrix.shape[0]), np.float32)
     left[used] = fit_left(matrix, right[used])
-    left = encode_plane(left, encoder, scale, LEFT).values(step)
+    left = encode_plane(left, encoder, scale, LEFT).values
     out = np.zeros(matrix.shape, np.float32)
     add_products(left, right, out)
     return out
@@ -211,7 +223,3 @@ def _encode_factors(components: Components, rank: int, encoder: Encoder, scale: 
 def _may_gain(rest: Values, scale: Scale) -> bool:
     """Whether any value of what the factors leave would not become zero."""
     return bool(np.abs(rest).max() * scale.inverse > 0.5 + scale.price)
-
-
-def _energy(values: Values) -> float:
-    return float(np.square(values, dtype=np.float64).sum())

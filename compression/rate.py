@@ -60,8 +60,16 @@ def price_of(knob: int) -> float:
     return PRICE * (1 + SHADE * (knob % SHADES))
 
 
-def search(attempt: Callable[[int], Probe[T]], target: float, start: int, rising: bool) -> Probe[T] | None:
-    """Of the probes whose measure is within `target` the one with the least loss; None where none is.
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """Of the probes within a target the one with the least loss; of those beyond it the last."""
+
+    best: Probe[T] | None
+    over: Probe[T] | None
+
+
+def search(attempt: Callable[[int], Probe[T]], target: float, start: int, rising: bool) -> Found[T]:
+    """Look for the knob whose measure comes nearest to `target` without exceeding it.
 
     `rising` says that the measure grows with the step, as an error does; a size falls.
     """
@@ -91,7 +99,7 @@ def search(attempt: Callable[[int], Probe[T]], target: float, start: int, rising
         if next_knob == probe.knob:
             break
         knob = next_knob
-    return best
+    return Found(best, over)
 
 
 def _move(aim: float, measure: float, reach: int) -> int:

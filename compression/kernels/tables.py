@@ -26,10 +26,10 @@ INPUTS = 4
 """Contexts whose predictions are mixed for each decision."""
 
 BY_BOTH = 0
-BY_ROW = BY_BOTH + COARSE * COARSE * BINS
-BY_COLUMN = BY_ROW + LEVELS * 9 * BINS
+BY_ROW = BY_BOTH + 2 * COARSE * COARSE * BINS
+BY_COLUMN = BY_ROW + 2 * LEVELS * 9 * BINS
 BY_PRODUCT = BY_COLUMN + LEVELS * 3 * BINS
-PLAIN = BY_PRODUCT + LEVELS * 3 * BINS
+PLAIN = BY_PRODUCT + 2 * LEVELS * 3 * BINS
 """Where each family of contexts begins in the models of one kind of plane; after them 96 unmixed ones."""
 
 ROW_FLAG = 0
@@ -95,10 +95,10 @@ def fresh_models(kinds: int) -> NDArray[np.uint32]:
     """
     chance = np.zeros((MODELS,), np.int64)
     both = np.sqrt(CENTER[::2, None].astype(np.float64) * CENTER[None, ::2])
-    _fill(chance, BY_BOTH, np.round(both).astype(np.int64).ravel(), 1)
-    _fill(chance, BY_ROW, CENTER, 9)
+    _fill(chance, BY_BOTH, np.round(both).astype(np.int64).ravel(), 2)
+    _fill(chance, BY_ROW, CENTER, 18)
     _fill(chance, BY_COLUMN, CENTER, 3)
-    _fill(chance, BY_PRODUCT, CENTER, 3)
+    _fill(chance, BY_PRODUCT, CENTER, 6)
     chance[PLAIN:] = 1 << 21
     return np.tile((chance << COUNT_BITS).astype(np.uint32), kinds)
 

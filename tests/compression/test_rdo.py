@@ -68,7 +68,7 @@ def test_wrong_targets(target: str) -> None:
 def test_bytes_are_met(size: int) -> None:
     """A budget of bytes is never exceeded, and used but for 2 % and what large version numbers would take."""
     found, _ = carried(few_steps(), Codec(Rdo(bytes=ByteCount(size))))
-    assert 0.75 * size - 10 <= found <= size
+    assert 0.98 * size - 10 <= found <= size
 
 
 @pytest.mark.parametrize("bpp", [0.05, 0.5, 3.0])
@@ -78,7 +78,7 @@ def test_bits_per_parameter_are_met(bpp: float, update: Arrays) -> None:
     schema = Schema.of(update)
     payloads, _ = Rdo(bpp=bpp).encode(update, schema, {}, 0)
     found, budget = sum(map(len, payloads)), bpp * schema.parameters / 8
-    assert 0.75 * budget - 2 <= found <= budget
+    assert (0.97 if bpp > 0.1 else 0.7) * budget - 2 <= found <= budget
 
 
 @pytest.mark.parametrize("target", [0.3, 0.03, 1e-3, 1e-6])
@@ -96,7 +96,7 @@ def test_unreachable_targets() -> None:
         Codec(Rdo(nmse=1e-15)).encode(gaussian(1 << 10))
 
 
-@pytest.mark.parametrize(("bpp", "gap"), [(0.1, 0.04), (1, 0.27), (2, 0.28), (4, 0.29)])
+@pytest.mark.parametrize(("bpp", "gap"), [(0.1, 0.04), (1, 0.2), (2, 0.16), (4, 0.14)])
 def test_distance_from_the_bound(bpp: float, gap: float) -> None:
     """On independent Gaussian values the rate is within the scalar quantizer's loss of Shannon's."""
     update = gaussian()
