@@ -75,6 +75,7 @@ PRESETS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("PowerSGD, fp16 factors", ("lowrank:1 | fp16", "lowrank:2 | fp16", "lowrank:4 | fp16")),
     ("STC (paper)", ("topk:0.002 | ternary", "topk:0.01 | ternary", "topk:0.05 | ternary")),
     ("EDEN (OpenFL)", ("eden:1", "eden:2", "eden:4")),
+    ("EDEN, unbiased", ("eden:1,scale=unbiased", "eden:2,scale=unbiased", "eden:4,scale=unbiased")),
     ("QSGD, FedPAQ", ("qsgd:2", "qsgd:4", "qsgd:8")),
     ("k-means codebook", ("kmeans:2", "kmeans:4")),
     ("fp16 (NVFlare, PyTorch)", ("fp16",)),
@@ -83,9 +84,9 @@ PRESETS: tuple[tuple[str, tuple[str, ...]], ...] = (
 """Codecs by family. The peers' own parameters: PowerSGD's ranks, STC's 1/400 to 1/20, EDEN's whole bits."""
 
 MADE: tuple[tuple[str, str, Coder], ...] = (
-    ("OpenFL STC, KC as shipped", "openfl-stc:0.01", peers.OpenFlStc(0.01)),
-    ("OpenFL STC, KC as shipped", "openfl-stc:0.1", peers.OpenFlStc(0.1)),
-    ("OpenFL STC, KC as shipped", "openfl-kc:6", peers.OpenFlKc(6)),
+    ("OpenFL STC as shipped", "openfl-stc:0.01", peers.OpenFlStc(0.01)),
+    ("OpenFL STC as shipped", "openfl-stc:0.1", peers.OpenFlStc(0.1)),
+    ("OpenFL KC as shipped", "openfl-kc:6", peers.OpenFlKc(6)),
     ("NVFlare blockwise", "nvflare-blockwise8", peers.Blockwise(peers.dynamic_codebook(), 8, 4096)),
     ("NVFlare blockwise", "nvflare-normfloat4", peers.Blockwise(peers.NORMAL_FLOAT_4, 4, 64)),
 )

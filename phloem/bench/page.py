@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from phloem.bench.codecs import Result, Row
+from phloem.bench.contenders import OWN
 from phloem.bench.plot import scatter
 
 COLUMNS = ("codec", "bits/parameter", "NMSE", "encode MB/s", "decode MB/s")
@@ -20,8 +21,8 @@ INTRODUCTION = """\
 Written by `{command}`.
 
 Every row is the whole message as bytes, really decoded. *Bits/parameter* counts all of them; *NMSE* is
-`|x - decoded|² / |x|²`; MB are of float32, encoded and decoded on one core, the median of {repeats} times in
-which everybody had a turn (once for who needs more than a second). Copying the same arrays ran at
+`|x - decoded|² / |x|²`; MB are of float32, encoded and decoded on one core, the median of {repeats} rounds in
+which everybody had a turn (one round for those who need more than a second). Copying the same arrays ran at
 {memcpy:.0f} MB/s. Sizes and errors are the same on every machine, speeds are not.
 
 Peers are stages of phloem where their method is one, and otherwise made again from their papers and
@@ -62,10 +63,10 @@ def write(result: Result, path: Path, command: str) -> list[Path]:
         plot.write_text(_plot(vector, rows, result), encoding="utf-8")
         written.append(plot)
         text += f"\n## {vector}\n\n![Error against bits per parameter on {vector}]({plot.name})\n\n"
-        text += f"| {' | '.join(COLUMNS)} |\n|---|" + "--:|" * (len(COLUMNS) - 1) + "\n"
+        text += f"| {' | '.join(COLUMNS)} | of |\n|---|" + "--:|" * (len(COLUMNS) - 1) + "---|\n"
         for row in rows:
-            code = row.codec.replace("|", "\\|")
-            text += f"| `{code}` | {' | '.join(_numbers(row))} |\n"
+            code, family = row.codec.replace("|", "\\|"), row.family.replace("|", "\\|")
+            text += f"| `{code}` | {' | '.join(_numbers(row))} | {family} |\n"
     if result.missing:
         text += "\n## Missing\n\n"
         text += "".join(f"- {names}: {reason}\n" for names, reason in _absent(result).items())
@@ -89,15 +90,16 @@ def _absent(result: Result) -> dict[str, str]:
 
 
 def _plot(vector: str, rows: list[Row], result: Result) -> str:
-    curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    own: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    peers: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         if row.nmse > 0:
-            curves[row.family].append((row.bpp, row.nmse))
+            (own if row.family.startswith(OWN) else peers)[row.family].append((row.bpp, row.nmse))
     lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for point in result.references:
         if point.vector == vector:
             lines[point.line].append((point.bpp, point.nmse))
-    return scatter(f"{vector}: the error that bits buy", ("bits per parameter", "NMSE"), curves, lines)
+    return scatter(f"{vector}: the error that bits buy", own, peers, lines)
 
 
 def _numbers(row: Row) -> tuple[str, str, str, str]:

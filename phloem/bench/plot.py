@@ -1,4 +1,4 @@
-"""A scatter plot with two logarithmic axes, as an SVG that needs nothing else."""
+"""Error against rate, both logarithmic, as an SVG that needs nothing else."""
 
 from __future__ import annotations
 
@@ -36,19 +36,21 @@ class Axis:
 
 
 def scatter(
-    title: str, labels: tuple[str, str], curves: Mapping[str, Points], lines: Mapping[str, Points]
+    title: str, own: Mapping[str, Points], peers: Mapping[str, Points], lines: Mapping[str, Points]
 ) -> str:
-    """Draw `curves` as points, joined, and `lines` as dashes; what is outside the axes is left out.
+    """Draw curves as points, joined, `own` ones larger than `peers`, and `lines` as dashes.
 
-    The first curve is drawn large.
+    What is outside the axes is left out, and so is a curve of which nothing is left.
     """
     x, y = Axis(0.005, 40, LEFT, RIGHT), Axis(3e-6, 1.6, BOTTOM, TOP)
-    parts = [*_frame(title, labels, x, y)]
+    parts = [*_frame(title, x, y)]
     place = TOP + 8
 
     def draw(name: str, points: Points, colour: str, radius: float) -> None:
         nonlocal place
         places = [(x(a), y(b)) for a, b in sorted(points) if _on(x, a) and _on(y, b)]
+        if not places:
+            return
         path = " ".join(f"{a},{b}" for a, b in places)
         dash = "" if radius else ' stroke-dasharray="5 4"'
         width = 2 if radius == OWN_RADIUS else 1.2
@@ -65,8 +67,8 @@ def scatter(
         parts.append(f'<text x="{RIGHT + 52}" y="{place + 4}">{escape(name)}</text>')
         place += LINE_HEIGHT
 
-    for number, (name, points) in enumerate(curves.items()):
-        draw(name, points, COLOURS[number % len(COLOURS)], RADIUS if number else OWN_RADIUS)
+    for number, (name, points) in enumerate([*own.items(), *peers.items()]):
+        draw(name, points, COLOURS[number % len(COLOURS)], RADIUS if name in peers else OWN_RADIUS)
     for name, points in lines.items():
         draw(name, points, INK if name.startswith("Gauss") else "#999", 0)
     return "\n".join([*parts, "</svg>", ""])
@@ -76,16 +78,15 @@ def _on(axis: Axis, value: float) -> bool:
     return value > 0 and axis.least <= math.log10(value) <= axis.most
 
 
-def _frame(title: str, labels: tuple[str, str], x: Axis, y: Axis) -> list[str]:
+def _frame(title: str, x: Axis, y: Axis) -> list[str]:
     """The page, its title and its grid."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'font-family="sans-serif" font-size="13" fill="{INK}">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="24" font-size="16" font-weight="bold">{escape(title)}</text>',
-        f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 40}" text-anchor="middle">{escape(labels[0])}</text>',
-        f'<text transform="translate(18 {(TOP + BOTTOM) / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(labels[1])}</text>",
+        f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 40}" text-anchor="middle">bits per parameter</text>',
+        f'<text transform="translate(18 {(TOP + BOTTOM) / 2}) rotate(-90)" text-anchor="middle">NMSE</text>',
     ]
     for value in x.decades():
         parts.append(f'<path d="M{x(value)} {TOP}V{BOTTOM}" stroke="{FAINT}"/>')

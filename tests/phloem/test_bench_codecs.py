@@ -145,9 +145,8 @@ def test_same_seed_same_vectors() -> None:
 
 def test_a_plot_leaves_out_what_has_no_place() -> None:
     """A lossless codec's error has no logarithm, and names are text, whatever is in them."""
-    drawn = scatter(
-        "a < b", ("x", "y"), {"one": [(1, 0.1), (1, 0.0), (1e9, 1)], "two": []}, {"line": [(1, 0.5)]}
-    )
+    own: dict[str, list[tuple[float, float]]] = {"one": [(1, 0.1), (1, 0.0), (1e9, 1)], "two": []}
+    drawn = scatter("a < b", own, {"three": [(0.1, 0.1), (1, 0.01)]}, {"line": [(1, 0.5)]})
     tree = ET.fromstring(drawn)
     circles = tree.findall(".//{http://www.w3.org/2000/svg}circle")
-    assert len(circles) == 3  # one point, two marks of the legend
+    assert len(circles) == 3 + 2  # three points, and a mark in the legend for each of the two curves
