@@ -16,7 +16,7 @@ import numpy as np
 from phloem.compression import draw, gaussian, scale
 from phloem.compression.kernels.hadamard import rotate, rotate_back, words_needed
 from phloem.compression.kernels.levels import look_up, matches, nearest, squares
-from phloem.compression.signal import Array, Spec, Symbols, Values
+from phloem.compression.signal import Array, Spec, Symbols, Values, if_smaller
 from phloem.compression.stage import Seed
 from phloem.errors import CodecError, ConfigError
 
@@ -62,7 +62,7 @@ class Eden:
         count = math.prod(spec.shape)
         groups = -(-count // _block(count)) if count else 0  # not listed: plans are made for 2**40
         parts = (draw.SEED, scale.scales(groups), Symbols(spec.shape, self.bits))
-        return parts if sum(part.most_bytes for part in parts) < spec.most_bytes else None
+        return if_smaller(parts, spec)
 
     def encode(
         self, array: Array, spec: Spec, warm: Array | None, seed: Seed

@@ -9,14 +9,20 @@ A new stage is one line here; so is a new body, which stands in the place of a w
 
 from __future__ import annotations
 
+from phloem.compression.bf16 import Bf16
 from phloem.compression.chain import Chain
 from phloem.compression.dense import Dense
 from phloem.compression.eden import Eden
 from phloem.compression.feedback import ErrorFeedback
 from phloem.compression.fp16 import Fp16
+from phloem.compression.kmeans import KMeans
 from phloem.compression.linear import Linear
+from phloem.compression.log import Log
 from phloem.compression.lowrank import LowRank
+from phloem.compression.qsgd import Qsgd
+from phloem.compression.sign import Sign
 from phloem.compression.stage import Body, ByteStage, Stage
+from phloem.compression.ternary import Ternary
 from phloem.compression.text import build, suggest
 from phloem.compression.topk import TopK
 from phloem.compression.zstd import Zstd
@@ -25,10 +31,16 @@ from phloem.errors import CodecError
 STAGES: dict[str, type[Stage]] = {
     "dense": Dense,
     "fp16": Fp16,
+    "bf16": Bf16,
     "linear": Linear,
     "topk": TopK,
     "lowrank": LowRank,
     "eden": Eden,
+    "kmeans": KMeans,
+    "sign": Sign,
+    "ternary": Ternary,
+    "log": Log,
+    "qsgd": Qsgd,
 }
 
 BYTE_STAGES: dict[str, type[ByteStage]] = {

@@ -31,9 +31,14 @@ class Values:
     shape: tuple[int, ...]
 
     @property
+    def size(self) -> int:
+        """How many."""
+        return math.prod(self.shape)
+
+    @property
     def most_bytes(self) -> int:
         """The serialised size."""
-        return 4 * math.prod(self.shape)
+        return 4 * self.size
 
     def pack(self, array: Array) -> bytes:
         """Serialise."""
@@ -67,10 +72,19 @@ class Symbols:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """`count` strictly increasing int64 positions below `bound`; Rice-coded on the wire."""
+    """`count` strictly increasing int64 positions below `bound`; Rice-coded on the wire.
+
+    They lie in rows of `width`, which entropy coders may look at.
+    """
 
     count: int
     bound: int
+    width: int = 1
+
+    @classmethod
+    def into(cls, spec: Values, count: int) -> Index:
+        """`count` positions in a tensor."""
+        return cls(count, spec.size, width=math.prod(spec.shape[1:]))
 
     @property
     def most_bytes(self) -> int:
@@ -102,3 +116,8 @@ class Bytes:
 
 
 Spec = Values | Symbols | Index | Bytes
+
+
+def if_smaller(parts: tuple[Spec, ...], spec: Spec) -> tuple[Spec, ...] | None:
+    """The parts that would replace a signal, or None where they are not smaller: what a `plan` gives."""
+    return parts if sum(part.most_bytes for part in parts) < spec.most_bytes else None

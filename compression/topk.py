@@ -5,17 +5,15 @@ A. F. Aji and K. Heafield, "Sparse communication for distributed gradient descen
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
 
+from phloem.compression import fraction
 from phloem.compression.signal import Array, Index, Spec, Values
 from phloem.compression.stage import Seed
-from phloem.errors import CodecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +31,18 @@ class TopK:
     fraction: float
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.fraction <= 1.0:
-            raise CodecError(
-                f"`fraction` of `topk` should be above 0 and at most 1. Found {self.fraction}. "
-                "Write `topk:0.01` to keep one value in a hundred."
-            )
+        fraction.check(self.name, self.fraction)
 
     def plan(self, spec: Spec) -> tuple[Spec, ...] | None:
         """Values become positions and the values there, in the order of the positions."""
         if not isinstance(spec, Values):
             return None
-        size = math.prod(spec.shape)
-        count = self.count(size)
-        return Index(count, bound=size), Values((count,))
+        index = Index.into(spec, self.count(spec.size))
+        return index, Values((index.count,))
 
     def count(self, size: int) -> int:
-        """How many of `size` values stay; 0.07 of 100 are 7, which floats alone would round up to 8."""
-        return math.ceil(Fraction(repr(self.fraction)) * size)
+        """How many of `size` values stay."""
+        return fraction.of(self.fraction, size)
 
     def encode(
         self, array: Array, spec: Spec, warm: Array | None, seed: Seed
@@ -63,9 +56,14 @@ class TopK:
         """Put the values back in their places."""
         assert isinstance(spec, Values)
         index, values = arrays
-        array = np.zeros(spec.shape, np.float32)
-        array.reshape(-1)[index] = values
-        return array
+        return scatter(index, values, spec.shape)
+
+
+def scatter(index: Array, values: Array, shape: tuple[int, ...]) -> Array:
+    """Zeros, and the values at their positions."""
+    array = np.zeros(shape, np.float32)
+    array.reshape(-1)[index] = values
+    return array
 
 
 def largest(values: Array, count: int) -> Array:

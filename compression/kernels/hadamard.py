@@ -1,8 +1,8 @@
 """Random rotations: signs that both sides draw alike, then Walsh and Hadamard's transform, block by block.
 
 Twice: after one transform a value that outweighs all others is still recognised, for it then makes all
-magnitudes equal. Additions and subtractions in a fixed order, so the result is bit-equal on every machine. A last
-block that would be short overlaps the one before: blocks are powers of two long, and nothing is padded.
+magnitudes equal. Additions and subtractions in a fixed order, so the result is bit-equal on every machine.
+A last block that would be short overlaps the one before: blocks are powers of two long, nothing is padded.
 """
 
 from __future__ import annotations
