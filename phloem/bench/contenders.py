@@ -73,15 +73,17 @@ PRESETS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (f"{OWN}: linear", ("linear:1", "linear:2", "linear:4", "linear:8")),
     (f"{OWN}: linear | rans", ("linear:2 | rans", "linear:4 | rans", "linear:8 | rans")),
     ("PowerSGD, fp16 factors", ("lowrank:1 | fp16", "lowrank:2 | fp16", "lowrank:4 | fp16")),
-    ("STC (paper)", ("topk:0.002 | ternary", "topk:0.01 | ternary", "topk:0.05 | ternary")),
+    ("STC (paper)", ("ternary:0.0025", "ternary:0.01", "ternary:0.05")),
     ("EDEN (OpenFL)", ("eden:1", "eden:2", "eden:4")),
     ("EDEN, unbiased", ("eden:1,scale=unbiased", "eden:2,scale=unbiased", "eden:4,scale=unbiased")),
-    ("QSGD, FedPAQ", ("qsgd:2", "qsgd:4", "qsgd:8")),
-    ("k-means codebook", ("kmeans:2", "kmeans:4")),
-    ("fp16 (NVFlare, PyTorch)", ("fp16",)),
+    ("QSGD, FedPAQ", ("qsgd:1 | zstd", "qsgd:7 | zstd", "qsgd:127 | zstd")),
+    ("k-means codebook", ("kmeans:4 | zstd", "kmeans:16 | zstd")),
+    ("signSGD", ("sign",)),
+    ("powers of two, natural compression", ("log:4", "log:8,rounding=stochastic")),
+    ("16 bits (NVFlare, Plato)", ("fp16", "bf16")),
     (LOSSLESS, ("dense", "zstd", "zstd:19")),
 )
-"""Codecs by family. The peers' own parameters: PowerSGD's ranks, STC's 1/400 to 1/20, EDEN's whole bits."""
+"""Codecs by family. Zstandard stands in where a paper has an entropy coder that phloem has no use for."""
 
 MADE: tuple[tuple[str, str, Coder], ...] = (
     ("OpenFL STC as shipped", "openfl-stc:0.01", peers.OpenFlStc(0.01)),
