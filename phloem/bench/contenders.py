@@ -76,10 +76,14 @@ PRESETS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("STC (paper)", ("ternary:0.0025", "ternary:0.01", "ternary:0.05")),
     ("EDEN (OpenFL)", ("eden:1", "eden:2", "eden:4")),
     ("EDEN, unbiased", ("eden:1,scale=unbiased", "eden:2,scale=unbiased", "eden:4,scale=unbiased")),
-    ("QSGD, FedPAQ", ("qsgd:1 | zstd", "qsgd:7 | zstd", "qsgd:127 | zstd")),
+    ("QSGD, FedPAQ: whole tensors", ("qsgd:1 | zstd", "qsgd:7 | zstd", "qsgd:127 | zstd")),
+    (
+        "QSGD, FedPAQ: in blocks",
+        ("linear:2,rounding=stochastic", "linear:4,rounding=stochastic", "linear:8,rounding=stochastic"),
+    ),
     ("k-means codebook", ("kmeans:4 | zstd", "kmeans:16 | zstd")),
     ("signSGD", ("sign",)),
-    ("powers of two, natural compression", ("log:4", "log:8,rounding=stochastic")),
+    ("natural compression", ("log:4", "log:8,rounding=stochastic")),
     ("16 bits (NVFlare, Plato)", ("fp16", "bf16")),
     (LOSSLESS, ("dense", "zstd", "zstd:19")),
 )

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from phloem.compression.topk import largest
 from phloem.compression.update import Schema, Update
 
 Floats = NDArray[np.float32]
@@ -97,10 +96,11 @@ class OpenFlStc:
         parts = []
         for tensor in update.values():
             values = tensor.ravel()
-            index = largest(values, math.ceil(self.fraction * values.size))
+            kept = math.ceil(self.fraction * values.size)
+            index = np.argsort(np.abs(values))[values.size - kept :]
             signs = np.zeros(values.size, np.float32)
             signs[index] = np.sign(values[index])
-            magnitude = np.float32(np.abs(values[index]).mean()) if index.size else np.float32(0)
+            magnitude = np.float32(np.abs(values[index]).mean() if kept else 0)
             parts.append(magnitude.tobytes() + _gzipped(signs))
         return b"".join(parts)
 

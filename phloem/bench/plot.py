@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import cycle
 
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 860, 520
 LEFT, RIGHT, TOP, BOTTOM = 64, 610, 40, 470
 INK, FAINT = "#333", "#e4e4e4"
-COLOURS = (
-    *("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b"),
-    *("#e377c2", "#bcbd22", "#7f7f7f", "#005f73", "#9b2226"),
+OWN_COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
+PEER_COLOURS = (
+    *("#005f73", "#e377c2", "#bcbd22", "#7f7f7f", "#17becf", "#9b2226", "#6a994e"),
+    *("#3d405b", "#e09f3e", "#b5838d", "#4361ee", "#2b2d42"),
 )
-OWN_RADIUS, RADIUS, LINE_HEIGHT = 5, 3.5, 22
+LINE_COLOURS = ("#999", INK)
+LINE_HEIGHT = 20
 
 
 class Axis:
@@ -38,7 +41,7 @@ class Axis:
 def scatter(
     title: str, own: Mapping[str, Points], peers: Mapping[str, Points], lines: Mapping[str, Points]
 ) -> str:
-    """Draw curves as points, joined, `own` ones larger than `peers`, and `lines` as dashes.
+    """Draw curves as points, joined, `own` ones filled and `peers` hollow, and `lines` as dashes.
 
     What is outside the axes is left out, and so is a curve of which nothing is left.
     """
@@ -46,31 +49,26 @@ def scatter(
     parts = [*_frame(title, x, y)]
     place = TOP + 8
 
-    def draw(name: str, points: Points, colour: str, radius: float) -> None:
+    def draw(name: str, points: Points, colour: str, width: float, mark: str) -> None:
         nonlocal place
         places = [(x(a), y(b)) for a, b in sorted(points) if _on(x, a) and _on(y, b)]
         if not places:
             return
+        stroke = f'stroke="{colour}" stroke-width="{width}"' + ("" if mark else ' stroke-dasharray="5 4"')
         path = " ".join(f"{a},{b}" for a, b in places)
-        dash = "" if radius else ' stroke-dasharray="5 4"'
-        width = 2 if radius == OWN_RADIUS else 1.2
-        parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dash}/>'
-        )
-        parts.extend(f'<circle cx="{a}" cy="{b}" r="{radius}" fill="{colour}"/>' for a, b in places if radius)
-        parts.append(
-            f'<line x1="{RIGHT + 16}" x2="{RIGHT + 44}" y1="{place}" y2="{place}" '
-            f'stroke="{colour}" stroke-width="{width}"{dash}/>'
-        )
-        if radius:
-            parts.append(f'<circle cx="{RIGHT + 30}" cy="{place}" r="{radius}" fill="{colour}"/>')
+        parts.append(f'<polyline points="{path}" fill="none" {stroke}/>')
+        parts.append(f'<path d="M{RIGHT + 16} {place}h28" {stroke}/>')
+        marks = [*places, (RIGHT + 30, place)] if mark else []
+        parts.extend(f'<circle cx="{a}" cy="{b}" {mark}/>' for a, b in marks)
         parts.append(f'<text x="{RIGHT + 52}" y="{place + 4}">{escape(name)}</text>')
         place += LINE_HEIGHT
 
-    for number, (name, points) in enumerate([*own.items(), *peers.items()]):
-        draw(name, points, COLOURS[number % len(COLOURS)], RADIUS if name in peers else OWN_RADIUS)
-    for name, points in lines.items():
-        draw(name, points, INK if name.startswith("Gauss") else "#999", 0)
+    for colour, (name, points) in zip(cycle(OWN_COLOURS), own.items(), strict=False):
+        draw(name, points, colour, 2, f'r="4.5" fill="{colour}"')
+    for colour, (name, points) in zip(cycle(PEER_COLOURS), peers.items(), strict=False):
+        draw(name, points, colour, 1, f'r="3" fill="white" stroke="{colour}" stroke-width="1.5"')
+    for colour, (name, points) in zip(cycle(LINE_COLOURS), lines.items(), strict=False):
+        draw(name, points, colour, 1.2, "")
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -61,7 +61,8 @@ def load(path: Path) -> Vector:
     if wrong or not sum(array.size for array in found.values()):
         what = f"{found[wrong[0]].dtype} in {wrong[0]!r}" if wrong else "no values"
         raise DataError(f"A vector should be float arrays, one a tensor. Found {what}, in {path}.")
-    update = {name: array.astype(np.float32) for name, array in found.items()}
+    with np.errstate(over="ignore"):  # the next lines see it
+        update = {name: array.astype(np.float32) for name, array in found.items()}
     if not is_finite(update):
         raise DataError(f"A vector should be finite float32. Found NaN or infinity, in {path}.")
     return Vector(path.stem, update)
