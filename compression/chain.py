@@ -7,15 +7,26 @@ signals are serialised, and the byte stages squeeze the bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
+from phloem.compression import ranking
 from phloem.compression.payload import join, joined_bytes, split
-from phloem.compression.plan import Plan, plan
-from phloem.compression.signal import Array
-from phloem.compression.stage import ByteStage, Seed, Stage, StageBytes, Warm
+from phloem.compression.plan import Numbers, Plan, open_numbers, plan, read_numbers, steps_of, write_numbers
+from phloem.compression.signal import Array, Spec, Values
+from phloem.compression.stage import (
+    ByteStage,
+    OpenStage,
+    Seed,
+    SelectingStage,
+    SharingStage,
+    Stage,
+    StageBytes,
+    Warm,
+)
 from phloem.compression.text import render
 from phloem.compression.update import Schema, TensorSpec, Update
 from phloem.errors import CodecError, ConfigError
@@ -24,9 +35,22 @@ ANY_MATRIX = (1 << 20, 1 << 20)
 """Large enough for every stage to act; a plan allocates nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What one tensor's stages are given: its name, memory and seed; and its ranks and share, if any."""
+
+    name: str
+    warm: Warm
+    seed: Seed
+    scores: Array | None
+    share: int | None
+
+
 @dataclass(frozen=True)
 class Chain:
     """Signal stages, then byte stages.
+
+    `importance` is of the values that are encoded, for stages that rank by it; it is not part of the text.
 
     Raises:
         CodecError: a stage finds nothing to act on where it stands.
@@ -34,8 +58,14 @@ class Chain:
 
     stages: tuple[Stage, ...]
     byte_stages: tuple[ByteStage, ...] = ()
+    importance: Update | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        for stage in self.stages[1:]:
+            if _ranks_by_importance(stage) or _shares(stage):
+                raise CodecError(
+                    f"`{render(stage)}` should come first: it looks at whole tensors. Found `{self}`."
+                )
         for stage, steps in zip(self.stages, self._plan(ANY_MATRIX).steps, strict=True):
             if all(step.parts is None for step in steps):
                 found = " and ".join(dict.fromkeys(type(step.spec).__name__.lower() for step in steps))
@@ -48,10 +78,19 @@ class Chain:
         """See `Body.encode`."""
         payloads: list[bytes] = []
         kept: dict[str, Array] = {}
+        arrays = [np.ascontiguousarray(update[t.name]).reshape(t.shape) for t in schema.tensors]
+        scores = self._scores(arrays, schema)
+        shares = self._shares(arrays if scores is None else scores)
         for place, tensor in enumerate(schema.tensors):
-            array = np.ascontiguousarray(update[tensor.name]).reshape(tensor.shape)
+            given = _Given(
+                tensor.name,
+                warm,
+                (seed, place),
+                None if scores is None else scores[place],
+                None if shares is None else shares[place],
+            )
             try:
-                payload, keep = self._encode_one(array, tensor.name, warm, (seed, place))
+                payload, keep = self._encode_one(arrays[place], given)
             except ConfigError as error:
                 raise ConfigError(f"Tensor {tensor.name!r}: {error}") from None
             payloads.append(payload)
@@ -89,26 +128,68 @@ class Chain:
     def _plan(self, shape: tuple[int, ...]) -> Plan:
         return plan(self.stages, self.byte_stages, shape)
 
-    def _encode_one(self, array: Array, name: str, warm: Warm, seed: Seed) -> tuple[bytes, Warm]:
+    def _scores(self, arrays: Sequence[Array], schema: Schema) -> list[Array] | None:
+        """The importance of each tensor, where the first stage ranks by it."""
+        if not _ranks_by_importance(self.stages[0] if self.stages else None):
+            return None
+        scores = ranking.scores(self.importance, schema)
+        return [scores[tensor.name] for tensor in schema.tensors]
+
+    def _shares(self, scores: Sequence[Array]) -> list[int] | None:
+        """The first stage's number for each tensor, where they compete."""
+        first = self.stages[0] if self.stages else None
+        return first.shares(scores) if isinstance(first, SharingStage) and _shares(first) else None
+
+    def _encode_one(self, array: Array, given: _Given) -> tuple[bytes, Warm]:
         """One tensor's payload, and what its stages want to see again."""
-        route = self._plan(array.shape)
         kept: dict[str, Array] = {}
-        arrays = [array]
-        for level, (stage, steps) in enumerate(zip(self.stages, route.steps, strict=True)):
+        head = b""
+        arrays, specs = [array], cast("tuple[Spec, ...]", (Values(array.shape),))
+        for level, stage in enumerate(self.stages):
+            warm = [given.warm.get(f"{given.name}/{level}.{i}") for i in range(len(specs))]
+            numbers = self._numbers(stage, arrays, specs, warm, given, level)
+            head += write_numbers(numbers, open_numbers(stage, specs))
             before, arrays = arrays, []
+            steps = steps_of(stage, specs, numbers)
             for i, (step, signal) in enumerate(zip(steps, before, strict=True)):
                 if step.parts is None:
                     arrays.append(signal)
                     continue
-                key = f"{name}/{level}.{i}"
-                parts, keep = stage.encode(signal, step.spec, warm.get(key), (*seed, level, i))
+                if given.scores is not None and level == 0 and isinstance(step.stage, SelectingStage):
+                    parts, keep = step.stage.select(signal, given.scores), None
+                else:
+                    parts, keep = step.stage.encode(signal, step.spec, warm[i], (*given.seed, level, i))
                 arrays += parts
                 if keep is not None:
-                    kept[key] = keep
-        data = join(route.outputs, arrays)
+                    kept[f"{given.name}/{level}.{i}"] = keep
+            specs = tuple(part for step in steps for part in step.after)
+        data = head + join(specs, arrays)
         for byte_stage in self.byte_stages:
             data = byte_stage.encode(data)
         return data, kept
+
+    def _numbers(
+        self,
+        stage: Stage,
+        arrays: Sequence[Array],
+        specs: Sequence[Spec],
+        warm: list[Array | None],
+        given: _Given,
+        level: int,
+    ) -> Numbers:
+        """What a stage leaves open, found for these signals; what it found beside that goes to `warm`."""
+        if not isinstance(stage, OpenStage):
+            return ()
+        numbers: list[int] = []
+        for i, (array, spec) in enumerate(zip(arrays, specs, strict=True)):
+            if stage.most(spec) is None:
+                continue
+            if level == 0 and given.share is not None:
+                numbers.append(given.share)
+                continue
+            number, warm[i] = stage.fit(array, spec, warm[i], (*given.seed, level, i))
+            numbers.append(number)
+        return tuple(numbers)
 
     def _decode_one(self, data: bytes, shape: tuple[int, ...]) -> tuple[Array, list[int]]:
         """One tensor, and its size after each stage."""
@@ -117,14 +198,26 @@ class Chain:
         for byte_stage, limit in zip(self.byte_stages[::-1], route.limits[-2::-1], strict=True):
             sizes.append(len(data))
             data = byte_stage.decode(data, limit)
+        if route.head:
+            numbers = read_numbers(self.stages, shape, data)
+            route = plan(self.stages, self.byte_stages, shape, numbers)
+            data = data[route.head :]
         arrays = split(route.outputs, data)
-        for stage, steps in zip(self.stages[::-1], route.steps[::-1], strict=True):
-            sizes.append(joined_bytes([part for step in steps for part in step.after], arrays))
+        for steps in route.steps[::-1]:
+            sizes.append(route.head + joined_bytes([part for step in steps for part in step.after], arrays))
             left = iter(arrays)
             arrays = [
                 next(left)
                 if step.parts is None
-                else stage.decode([next(left) for _ in step.parts], step.spec)
+                else step.stage.decode([next(left) for _ in step.parts], step.spec)
                 for step in steps
             ]
         return np.asarray(arrays[0]), sizes[::-1]  # NumPy likes to make scalars of arrays without axes
+
+
+def _ranks_by_importance(stage: Stage | None) -> bool:
+    return isinstance(stage, SelectingStage) and stage.by == "importance"
+
+
+def _shares(stage: Stage | None) -> bool:
+    return isinstance(stage, SharingStage) and stage.scope == "update"

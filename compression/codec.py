@@ -15,12 +15,13 @@ True
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from phloem.compression import frame, registry, statistics
+from phloem.compression.chain import Chain
 from phloem.compression.feedback import ErrorFeedback
 from phloem.compression.signal import Array
 from phloem.compression.stage import Body
@@ -52,11 +53,19 @@ class Codec:
     feedback: ErrorFeedback | None = None
 
     def encode(
-        self, update: Update, state: CodecState | None = None, *, seed: int = 0, base: int = 0, seq: int = 0
+        self,
+        update: Update,
+        state: CodecState | None = None,
+        *,
+        seed: int = 0,
+        base: int = 0,
+        seq: int = 0,
+        importance: Update | None = None,
     ) -> tuple[bytes, CodecState]:
         """Encode to one frame; the same arguments give the same bytes.
 
-        `base` is the version that the update is relative to, `seq` the sender's number for it.
+        `base` is the version that the update is relative to, `seq` the sender's number for it. `importance`,
+        of the update's own shapes, ranks values where the codec says `by=importance`.
 
         Raises:
             ConfigError: the update is not finite float32, or not what the state or the codec can take.
@@ -68,7 +77,10 @@ class Codec:
             schema.check(state.residual)
             corrected = self.feedback.correct(update, state.residual)
         _check_finite(corrected, ConfigError, "Training may have diverged: lower the learning rate.")
-        payloads, warm = statistics.encode(self.body, corrected, schema, state.warm, seed)
+        body = self.body
+        if importance is not None and isinstance(body, Chain):
+            body = replace(body, importance=importance)
+        payloads, warm = statistics.encode(body, corrected, schema, state.warm, seed)
         blob = frame.pack(frame.Frame(schema.fingerprint, self.wire_text, base, seq, tuple(payloads)))
         residual = None
         if self.feedback is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from phloem.compression.bf16 import Bf16
 from phloem.compression.chain import Chain
+from phloem.compression.channels import Channels
 from phloem.compression.dense import Dense
 from phloem.compression.eden import Eden
 from phloem.compression.feedback import ErrorFeedback
@@ -20,10 +21,13 @@ from phloem.compression.linear import Linear
 from phloem.compression.log import Log
 from phloem.compression.lowrank import LowRank
 from phloem.compression.qsgd import Qsgd
+from phloem.compression.randk import RandK
 from phloem.compression.sign import Sign
+from phloem.compression.soft import Soft
 from phloem.compression.stage import Body, ByteStage, Stage
 from phloem.compression.ternary import Ternary
 from phloem.compression.text import build, suggest
+from phloem.compression.threshold import Threshold
 from phloem.compression.topk import TopK
 from phloem.compression.zstd import Zstd
 from phloem.errors import CodecError
@@ -34,6 +38,10 @@ STAGES: dict[str, type[Stage]] = {
     "bf16": Bf16,
     "linear": Linear,
     "topk": TopK,
+    "threshold": Threshold,
+    "soft": Soft,
+    "randk": RandK,
+    "channels": Channels,
     "lowrank": LowRank,
     "eden": Eden,
     "kmeans": KMeans,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from phloem.compression.signal import Array, Spec
 from phloem.compression.text import Named, Part
@@ -25,6 +25,9 @@ Warm = Mapping[str, Array]
 
 class Stage(Named, Protocol):
     """Turns one signal into others and back."""
+
+    def __hash__(self) -> int:
+        """Equal stages make equal plans, which are kept."""
 
     def plan(self, spec: Spec, /) -> tuple[Spec, ...] | None:
         """The specs that replace `spec`, or None where this stage lets it pass."""
@@ -46,6 +49,53 @@ class Stage(Named, Protocol):
         Raises:
             CorruptUpdate: no encoder gives these signals.
         """
+
+
+@runtime_checkable
+class OpenStage(Stage, Protocol):
+    """A stage that leaves a number open, such as how many values stay: it is found anew and travels.
+
+    `plan` is for the largest number, for which the signals are largest.
+    """
+
+    def most(self, spec: Spec, /) -> int | None:
+        """The largest number for such a signal; None where nothing is open."""
+
+    def fit(self, array: Array, spec: Spec, warm: Array | None, seed: Seed, /) -> tuple[int, Array | None]:
+        """The number for this signal, from 0 on, and what `encode` will get as `warm`."""
+
+    def at(self, number: int, /) -> Stage:
+        """The stage with nothing left open, which does the work."""
+
+
+@runtime_checkable
+class SelectingStage(Stage, Protocol):
+    """A stage that leaves out what ranks low, and can be told the ranks.
+
+    Where it asks for that, `by` is "importance"; it then comes first in its chain.
+    """
+
+    @property
+    def by(self) -> str:
+        """What ranks: "magnitude" or "importance"."""
+
+    def select(self, array: Array, scores: Array, /) -> list[Array]:
+        """Encode, keeping what has the largest scores."""
+
+
+@runtime_checkable
+class SharingStage(OpenStage, Protocol):
+    """An open stage whose numbers may depend on the whole update.
+
+    Where they do, `scope` is "update"; it then comes first in its chain.
+    """
+
+    @property
+    def scope(self) -> str:
+        """What its numbers depend on: "tensor" or "update"."""
+
+    def shares(self, scores: Sequence[Array], /) -> list[int]:
+        """The number for each of the tensors, given their values, or their importance."""
 
 
 class ByteStage(Named, Protocol):

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from phloem.compression import fraction, scale
+from phloem.compression.kept import largest, scatter
 from phloem.compression.sign import mean_magnitude, signed
 from phloem.compression.signal import Array, Index, Spec, Symbols, Values, if_smaller
 from phloem.compression.stage import Seed
-from phloem.compression.topk import largest, scatter
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,28 @@ A. F. Aji and K. Heafield, "Sparse communication for distributed gradient descen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from phloem.compression import fraction
-from phloem.compression.signal import Array, Index, Spec, Values
+from phloem.compression import fraction, ranking
+from phloem.compression.kept import Kept
+from phloem.compression.kept import largest as largest  # others select as this stage does
+from phloem.compression.signal import Array, Spec, Values
 from phloem.compression.stage import Seed
+from phloem.errors import CodecError
+
+SCOPES = ("tensor", "update")
 
 
 @dataclass(frozen=True, slots=True)
 class TopK:
     """Keeps the `fraction` of largest magnitude, rounded up; what it keeps is exact, the rest becomes 0.
 
-    Among equal magnitudes the first ones stay. Biased: put `ef` in front, and what is left out comes later.
+    Among equal magnitudes the first ones stay. With `scope=update` all tensors compete, and the number that
+    stays in each of them travels; with `by=importance` what the caller of `encode` says counts in place of
+    magnitudes. Biased: put `ef` in front, and what is left out comes later.
 
     >>> from phloem.compression.codec import codec
     >>> str(codec("ef | topk:0.01 | linear:4"))
@@ -29,52 +36,55 @@ class TopK:
 
     name: ClassVar[str] = "topk"
     fraction: float
+    _: KW_ONLY
+    scope: str = "tensor"
+    by: str = "magnitude"
 
     def __post_init__(self) -> None:
         fraction.check(self.name, self.fraction)
+        if self.scope not in SCOPES:
+            raise CodecError(f"`scope` of `topk` should be one of {', '.join(SCOPES)}. Found {self.scope!r}.")
+        ranking.check(self.name, self.by)
 
     def plan(self, spec: Spec) -> tuple[Spec, ...] | None:
-        """Values become positions and the values there, in the order of the positions."""
+        """Values become positions and the values there; from the whole update, all may be in one tensor."""
         if not isinstance(spec, Values):
             return None
-        index = Index.into(spec, self.count(spec.size))
-        return index, Values((index.count,))
+        return Kept(spec.size if self.scope == "update" else self.count(spec.size)).plan(spec)
 
     def count(self, size: int) -> int:
         """How many of `size` values stay."""
         return fraction.of(self.fraction, size)
 
+    def most(self, spec: Spec) -> int | None:
+        """How many may stay in a tensor, where that travels."""
+        return spec.size if self.scope == "update" and isinstance(spec, Values) else None
+
+    def shares(self, scores: Sequence[Array]) -> list[int]:
+        """How many values stay in each tensor if all compete."""
+        together = np.concatenate([tensor.ravel() for tensor in scores] or [np.zeros(0, np.float32)])
+        ends = np.cumsum([tensor.size for tensor in scores])
+        before = np.searchsorted(largest(together, self.count(together.size)), ends)
+        return [int(count) for count in np.diff(before, prepend=0)]
+
+    def fit(self, array: Array, spec: Spec, warm: Array | None, seed: Seed) -> tuple[int, Array | None]:
+        """Not asked where `shares` has answered."""
+        return self.count(array.size), None
+
+    def at(self, number: int) -> Kept:
+        """What keeps so many."""
+        return Kept(number)
+
     def encode(
         self, array: Array, spec: Spec, warm: Array | None, seed: Seed
     ) -> tuple[list[Array], Array | None]:
         """Select."""
-        values = array.ravel()
-        index = largest(values, self.count(values.size))
-        return [index, values[index]], None
+        return self.select(array, array), None
+
+    def select(self, array: Array, scores: Array) -> list[Array]:
+        """Select by scores."""
+        return Kept(self.count(array.size)).select(array, scores)
 
     def decode(self, arrays: Sequence[Array], spec: Spec) -> Array:
         """Put the values back in their places."""
-        assert isinstance(spec, Values)
-        index, values = arrays
-        return scatter(index, values, spec.shape)
-
-
-def scatter(index: Array, values: Array, shape: tuple[int, ...]) -> Array:
-    """Zeros, and the values at their positions."""
-    array = np.zeros(shape, np.float32)
-    array.reshape(-1)[index] = values
-    return array
-
-
-def largest(values: Array, count: int) -> Array:
-    """The positions of the `count` largest magnitudes, increasing; of equal ones the first."""
-    magnitudes = np.abs(values)
-    # The threshold is one number however the selection finds it: the result depends on no algorithm. Where
-    # zeros are kept it is zero, and the selection, slow among equals, is spared.
-    threshold = np.float32(0)
-    if count < np.count_nonzero(values):
-        threshold = np.partition(magnitudes, values.size - count)[values.size - count]
-    taken = magnitudes > threshold
-    ties = np.flatnonzero(magnitudes == threshold)
-    taken[ties[: count - np.count_nonzero(taken)]] = True
-    return np.flatnonzero(taken)
+        return Kept(len(arrays[0])).decode(arrays, spec)

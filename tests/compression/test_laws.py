@@ -17,7 +17,7 @@ from tests.compression.cases import CODECS, Arrays, locked, updates, usual
 UNBIASED = ("stochastic", "unbiased", "qsgd")
 """Words in the text of a codec that has an expected error of zero, and for that a larger one."""
 
-DRAWN = (*UNBIASED, "eden")
+DRAWN = (*UNBIASED, "eden", "randk")
 """Words in the text of a codec that draws random numbers."""
 
 over_codecs = pytest.mark.parametrize("text", CODECS)

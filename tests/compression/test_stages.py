@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from phloem.compression.codec import CodecState, codec
 from phloem.compression.fp16 import Fp16
+from phloem.compression.kept import largest
 from phloem.compression.linear import Linear
 from phloem.compression.signal import Values
-from phloem.compression.topk import TopK, largest
+from phloem.compression.topk import TopK
 from phloem.compression.update import Schema, nmse
 from phloem.compression.zstd import Zstd
 from phloem.errors import CodecError, ConfigError, CorruptUpdate
