@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 from phloem.compression.codec import codec
+from phloem.compression.frame import pack_chain, unpack_chain
 from phloem.compression.update import Schema
+from phloem.errors import CorruptUpdate
 from tests.compression import mutations
 from tests.compression.cases import CODECS
 from tests.compression.mutations import Specimen
@@ -71,6 +73,32 @@ def test_variants_differ_from_the_original() -> None:
     assert len(set(systematic)) > 0.9 * len(systematic)
     first, again = (list(mutations.random(case.specimen, 5, 50)) for _ in range(2))
     assert first == again
+
+
+@pytest.mark.parametrize("text", ["dense", "linear:4 | zstd"])
+def test_hostile_variants_with_running_statistics(text: str) -> None:
+    """What travels beside the codec, exactly, is checked as what travels in it."""
+    rng = np.random.default_rng(4)
+    update = {"bn.weight": rng.random(7, np.float32), "bn.running_var": rng.random(7, np.float32)}
+    case = Case(codec(text), Schema.of(update), Specimen.of(codec(text).encode(update)[0]))
+    sweep(case, mutations.all_of(case.specimen))
+
+
+def test_hostile_chains() -> None:
+    """A chain with any byte changed, or cut anywhere, gives frames no longer than itself, or is refused."""
+    blobs = [case.specimen.blob for case in cases().values()][:3]
+    chain = pack_chain(blobs)
+    for place, byte in enumerate(chain):
+        for wrong in (
+            chain[:place],
+            *(chain[:place] + bytes([b]) + chain[place + 1 :] for b in {0, 0xFF, byte ^ 1}),
+        ):
+            try:
+                found = unpack_chain(wrong, len(blobs))
+            except CorruptUpdate:
+                continue
+            assert len(found) <= len(blobs)
+            assert sum(map(len, found)) <= len(wrong)
 
 
 @pytest.mark.parametrize("text", CODECS)
