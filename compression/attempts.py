@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from phloem.compression.entropy import Encoder, Scale, StreamFull
 from phloem.compression.factors import Components
-from phloem.compression.modes import Choice, Mode, as_matrix, encode_again, encode_tensor
+from phloem.compression.modes import Mode, as_matrix
 from phloem.compression.rate import (
     CLOSE,
     KNOBS_AN_OCTAVE,
@@ -28,6 +28,7 @@ from phloem.compression.rate import (
     step_of,
 )
 from phloem.compression.stage import Warm
+from phloem.compression.trials import Choice, encode_again, encode_tensor
 from phloem.compression.update import FLOAT_BYTES, Schema, Update
 from phloem.compression.wire import varint_bytes
 
@@ -37,6 +38,9 @@ SPARE_BYTES = 64
 
 SAME_MODES = 3 * KNOBS_AN_OCTAVE // 2
 """While the step moves by less, modes are not tried again."""
+
+ROOM = 4.0
+"""Attempts that take so many times their target are given up."""
 
 STEP_KEY = "rdo/step"
 RIGHT_KEY = "rdo/right/"
@@ -88,6 +92,7 @@ class Attempts:
         largest = max((float(np.abs(matrix).max()) for matrix in matrices), default=0.0)
         self._least, self._most = min(code_of(largest / (1 << 22)) + 1, MOST_CODE), code_of(4 * largest)
         self._start = int(warm[STEP_KEY][0]) if STEP_KEY in warm else None
+        self._room = sum(self._limits)
         self._last: Made | None = None
 
     def search(self, size: SizeTarget | None, nmse: float | None) -> Made | None:
@@ -98,6 +103,7 @@ class Attempts:
             found = search(self._error_probe(None), nmse, self._first(nmse), rising=True)
             return found.best.made if found.best else None
         assert size is not None
+        self._room = int(ROOM * size.most) + SPARE_BYTES
         bits = 8 * max(size.most - size.overhead, 1) / sum(c.matrix.size for c in self._components)
         found = search(
             self._size_probe(size, None), size.most, self._first(4.0 ** -min(bits, 16)), rising=False
@@ -129,7 +135,7 @@ class Attempts:
 
     def _nothing(self, size: SizeTarget | None) -> Made | None:
         """The encoding of zeros, if it is within the target."""
-        zero = Choice(Mode.ZERO, 0, 0.0, 0.0)
+        zero = Choice(Mode.ZERO, 0, math.inf, 0.0, 0.0)
         made = Made(MOST_CODE * SHADES, [b""] * len(self._full), 1.0, (zero,) * len(self._names))
         return made if size is None or size.size(made.payloads) <= size.most else None
 
@@ -158,7 +164,7 @@ class Attempts:
         """Encode at one knob, with the choices of `like` or its own; None where that is larger than dense."""
         code = min(max(knob // SHADES, self._least), self._most)
         scale = Scale(math.ldexp(step_of(code), -self._shift), price_of(knob))
-        encoder = Encoder(sum(self._limits))
+        encoder = Encoder(min(sum(self._limits), self._room))
         last = self._last if self._last and abs(knob - self._last.knob) < SAME_MODES else None
         cuts: list[int] = []
         choices: list[Choice] = []

@@ -137,6 +137,11 @@ class Encoder:
         return 16 * self.shifts + RANGE_BITS - math.log2(int(self._state[RANGE]))
 
     @property
+    def room_bits(self) -> float:
+        """The most bits there is room for."""
+        return 16.0 * (self._words.size - 2 * MOST_WORDS)
+
+    @property
     def shifts(self) -> int:
         """Words that have left the range so far; a decoder at the same place has read as many more."""
         state = self._state

@@ -23,7 +23,8 @@ from phloem.compression.kernels.lowrank import (
     project,
     solve,
 )
-from phloem.compression.kernels.points import energy
+from phloem.compression.kernels.points import energy, mean_size
+from phloem.compression.rotation import rotated
 
 MOST_RANK = 128
 FIRST_RANK = 16
@@ -52,6 +53,16 @@ class Components:
     def energy(self) -> float:
         """The sum of squares of the matrix."""
         return energy(self.matrix)
+
+    @cached_property
+    def mean(self) -> float:
+        """The mean magnitude."""
+        return mean_size(self.matrix)
+
+    @cached_property
+    def rotated(self) -> Values:
+        """The values, rotated."""
+        return rotated(self.matrix)
 
     @property
     def most(self) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phloem.compression.entropy import Block, Decoder, Encoder, Integers, Scale, Values
-from phloem.compression.kernels.points import residues, restore
+from phloem.compression.kernels.points import mean_size, residues, restore, what_sizes
 
 VALUES, RIGHT, LEFT = 0, 1, 2
 """Kinds of planes: plain values, right factors, left factors."""
@@ -67,7 +67,7 @@ def encode_plane(values: Values, encoder: Encoder, scale: Scale, kind: int) -> C
     activity = np.empty(0, np.int64)
     level = 0
     for rows in _blocks(len(values), kind):
-        mean = float(np.abs(values[rows]).mean(dtype=np.float64)) * scale.inverse
+        mean = mean_size(values[rows]) * scale.inverse
         before, level = level, _level_of(mean)
         if rows.start == 0:
             encoder.number(side + LEVEL_MODELS, LEVEL_BITS, level)
@@ -113,11 +113,9 @@ def decode_plane(decoder: Decoder, shape: tuple[int, int], step: float, kind: in
         block = Block(kind, dependent, STARTS[level], rows.start, activity)
         halves[rows] = decoder.rows((rows.stop - rows.start, shape[1]), block)
         steps[rows] = _own(Scale(step, 0.0), dependent).step
-    size = np.abs(halves)
-    has_far = bool((size > 2).any())
-    has_near = bool(((size > 0) & (size <= 2)).any())
-    near = decoder.number(side + NEAR_MODELS, POINT_BITS) + LOWEST_POINT if has_near else 0
-    far = decoder.number(side + FAR_MODELS, POINT_BITS) + LOWEST_POINT if has_far else 0
+    sizes = what_sizes(halves)
+    near = decoder.number(side + NEAR_MODELS, POINT_BITS) + LOWEST_POINT if sizes & 1 else 0
+    far = decoder.number(side + FAR_MODELS, POINT_BITS) + LOWEST_POINT if sizes & 2 else 0
     return Coded(halves, steps, near, far).values
 
 

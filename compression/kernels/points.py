@@ -72,6 +72,29 @@ def energy(x: NDArray[np.float32]) -> float:
 
 
 @encoder_kernel
+def mean_size(x: NDArray[np.float32]) -> float:
+    """The mean magnitude of a matrix."""
+    rows, columns = x.shape
+    total = 0.0
+    for i in range(rows):
+        for j in range(columns):
+            total += np.float64(abs(x[at(i), at(j)]))
+    return float(total / (rows * columns))
+
+
+@kernel
+def what_sizes(halves: NDArray[np.int32]) -> int:
+    """1 if there are magnitudes of one or two, plus 2 if there are larger ones."""
+    rows, columns = halves.shape
+    found = 0
+    for i in range(rows):
+        for j in range(columns):
+            size = abs(halves[at(i), at(j)])
+            found |= (size > 0 and size <= 2) | ((size > 2) << 1)
+    return found
+
+
+@encoder_kernel
 def least_cost(x: NDArray[np.float32], inverse: float, threshold: float, cost: float) -> float:
     """The cost of a plane where values over `threshold` steps cost so much each, the others their square."""
     rows, columns = x.shape
