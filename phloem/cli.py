@@ -73,9 +73,10 @@ def simulate(
         try:
             with _progress(experiment, quiet=as_json) as on_progress:
                 simulate(experiment, directory, on_progress=on_progress, command=command)
+            page = _report(directory)
         except KeyboardInterrupt:
             _interrupted(directory)
-        _show(summarise(directory), _report(directory), as_json)
+        _show(summarise(directory), page, as_json)
 
 
 @app.command()

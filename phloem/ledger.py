@@ -101,8 +101,8 @@ class Ledger:
             raise ConfigError(f"The run folder {path.parent} should exist. Make it first.")
         ledger = cls(_connect(path, "rwc"), path)
         ledger._sqlite.executescript(
-            f"BEGIN; {SQL} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT}; COMMIT;"
-        )
+            f"BEGIN; {SQL} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT};"
+        )  # no COMMIT: a ledger is there with its facts or not at all
         for key, value in facts.items():
             ledger.fact(key, value)
         ledger.commit()

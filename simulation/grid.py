@@ -41,7 +41,7 @@ class LocalGrid(Grid):
         """`tap` sees every message as the receiver does, in both directions."""
         self._app, self._tap = app, tap or _nothing
         self._run = Run.create_empty(run_id=RUN_ID)
-        TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = RUN_ID
+        TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = RUN_ID, RUN_ID, SERVER_NODE
         self._ids = itertools.count(1)
         self._sizes: dict[str, int] = {}
         self._replies: dict[str, Message] = {}
