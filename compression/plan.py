@@ -8,7 +8,7 @@ as many bytes as the largest one takes, and are compared with that before they a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from phloem.compression.payload import most_joined_bytes
@@ -18,6 +18,13 @@ from phloem.errors import CorruptUpdate
 
 Numbers = tuple[int, ...]
 """What is left open: in the order of the stages, and for each of them of the signals."""
+
+
+class Largest:
+    """In place of numbers: each is the largest there may be."""
+
+
+LARGEST = Largest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +63,37 @@ def plan(
 ) -> Plan:
     """Plan for a tensor of this shape; the first limit is of the joined signals, then one a byte stage.
 
-    Without numbers, for the largest there may be.
+    Without numbers, for whatever they may be: the limits hold for all of them, and the steps are typical.
     """
+    planned = _plan(stages, byte_stages, shape, numbers)
+    if numbers is None and planned.head:
+        largest = _plan(stages, byte_stages, shape, LARGEST)
+        limits = tuple(map(max, planned.limits, largest.limits))
+        planned = replace(planned, limits=limits)
+    return planned
+
+
+def _plan(
+    stages: tuple[Stage, ...],
+    byte_stages: tuple[ByteStage, ...],
+    shape: tuple[int, ...],
+    numbers: Numbers | Largest | None,
+) -> Plan:
     specs: tuple[Spec, ...] = (Values(shape),)
     levels: list[tuple[Step, ...]] = []
     head = used = 0
     for stage in stages:
         mosts = open_numbers(stage, specs)
         head += sum(map(number_bytes, mosts))
-        count = len(mosts)
-        levels.append(steps_of(stage, specs, None if numbers is None else numbers[used : used + count]))
-        used += count
-        specs = tuple(part for step in levels[-1] for part in step.after)
+        if numbers is None:
+            steps = steps_of(stage, specs, None)
+        elif isinstance(numbers, Largest):
+            steps = steps_of(stage, specs, mosts)
+        else:
+            steps = steps_of(stage, specs, numbers[used : used + len(mosts)])
+        used += len(mosts)
+        levels.append(steps)
+        specs = tuple(part for step in steps for part in step.after)
     limits = [head + most_joined_bytes(specs)]
     for byte_stage in byte_stages:
         limits.append(byte_stage.most_bytes(limits[-1]))
@@ -76,13 +102,14 @@ def plan(
 
 @lru_cache(maxsize=4096)
 def steps_of(stage: Stage, specs: tuple[Spec, ...], numbers: Numbers | None) -> tuple[Step, ...]:
-    """What a stage does with the signals; without numbers, what it does for the largest."""
-    left = iter(numbers if numbers is not None else open_numbers(stage, specs))
+    """What a stage does with the signals, given the numbers that it leaves open, or without them."""
+    left = iter(numbers or ())
     steps: list[Step] = []
     for spec in specs:
-        opened = isinstance(stage, OpenStage) and stage.most(spec) is not None
-        actual = stage.at(next(left)) if opened and isinstance(stage, OpenStage) else stage
-        steps.append(Step(actual, spec, actual.plan(spec)))
+        chosen = stage
+        if numbers and isinstance(stage, OpenStage) and stage.most(spec) is not None:
+            chosen = stage.at(next(left))
+        steps.append(Step(chosen, spec, chosen.plan(spec)))
     return tuple(steps)
 
 

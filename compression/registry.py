@@ -25,6 +25,7 @@ from phloem.compression.randk import RandK
 from phloem.compression.sign import Sign
 from phloem.compression.soft import Soft
 from phloem.compression.stage import Body, ByteStage, Stage
+from phloem.compression.svd import Svd
 from phloem.compression.ternary import Ternary
 from phloem.compression.text import build, suggest
 from phloem.compression.threshold import Threshold
@@ -43,6 +44,7 @@ STAGES: dict[str, type[Stage]] = {
     "randk": RandK,
     "channels": Channels,
     "lowrank": LowRank,
+    "svd": Svd,
     "eden": Eden,
     "kmeans": KMeans,
     "sign": Sign,

@@ -55,7 +55,7 @@ class Stage(Named, Protocol):
 class OpenStage(Stage, Protocol):
     """A stage that leaves a number open, such as how many values stay: it is found anew and travels.
 
-    `plan` is for the largest number, for which the signals are largest.
+    Signals are largest as `plan` says, or for the largest number; in between they grow.
     """
 
     def most(self, spec: Spec, /) -> int | None:
