@@ -100,12 +100,17 @@ class Ledger:
         if not path.parent.is_dir():
             raise ConfigError(f"The run folder {path.parent} should exist. Make it first.")
         ledger = cls(_connect(path, "rwc"), path)
-        ledger._sqlite.executescript(
-            f"BEGIN; {SQL} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT};"
-        )  # no COMMIT: a ledger is there with its facts or not at all
-        for key, value in facts.items():
-            ledger.fact(key, value)
-        ledger.commit()
+        try:
+            ledger._sqlite.executescript(
+                f"BEGIN; {SQL} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT};"
+            )
+            for key, value in facts.items():
+                ledger.fact(key, value)
+            ledger.commit()
+        except BaseException:  # Ctrl-C as well: a ledger is there with its facts or not at all
+            ledger.close()
+            path.unlink(missing_ok=True)
+            raise
         return ledger
 
     @classmethod
