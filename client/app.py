@@ -26,8 +26,10 @@ from phloem.protocol import (
     Hello,
     Instruction,
     error_code,
+    model_hash,
 )
 from phloem.records import get_blob, put_blob
+from phloem.seeds import derive
 from phloem.sources import open_federation
 
 app = ClientApp()
@@ -49,7 +51,7 @@ def greet(message: Message, context: Context) -> Message:
                 "Client and server should have the same model. Found another schema on the server: "
                 "compare the `model` and `data` sections on both sides."
             )
-        greeting = Greeting(client=device.client)
+        greeting = Greeting(client=device.client, first_hash=model_hash(device.first()))
         content = RecordDict({MESSAGE: ConfigRecord(greeting.to_mapping())})
         return Message(content, reply_to=message)
     except PhloemError as error:
@@ -108,6 +110,7 @@ def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None) 
         config=experiment.client,
         steps=codec(experiment.downlink.codec),
         full=codec(experiment.downlink.anchor),
+        first=lambda: learner.initial(derive(experiment.run.seed, "model")),
         reports_classes=experiment.server.distill.enabled,
     )
 

@@ -6,15 +6,16 @@ chain ─> base model ─> predict, score, learn on the next samples ─> delta 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from phloem.client.state import ClientState, Pending, settle
 from phloem.client.stream import Stream
-from phloem.client.synchronise import synchronise
+from phloem.client.synchronise import start, synchronise
 from phloem.compression.codec import Codec, codec
-from phloem.compression.update import subtract
+from phloem.compression.update import Update, subtract
 from phloem.config import ClientConfig
 from phloem.learning import Model
 from phloem.protocol import Instruction, Reply
@@ -31,6 +32,8 @@ class Device:
     config: ClientConfig
     steps: Codec
     full: Codec
+    first: Callable[[], Update]
+    """Makes the first version."""
     reports_classes: bool = False
 
 
@@ -55,7 +58,7 @@ def train_round(
     started = time.perf_counter()
     schema = device.learner.schema
     state = settle(state, instruction.acked_seq, schema)
-    state = synchronise(state, instruction, chain, schema, device.steps, device.full)
+    state = synchronise(start(state, device.first), instruction, chain, schema, device.steps, device.full)
     base = state.model
     assert base is not None
     decoded = time.perf_counter()

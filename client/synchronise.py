@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from phloem.client.state import ClientState
 from phloem.compression.codec import Codec
 from phloem.compression.frame import peek, unpack_chain
-from phloem.compression.update import Schema, add
+from phloem.compression.update import Schema, Update, add
 from phloem.errors import ProtocolError
-from phloem.protocol import LONGEST_CHAIN, NO_VERSION, Delivery, Instruction, model_hash
+from phloem.protocol import FIRST_VERSION, LONGEST_CHAIN, NO_VERSION, Delivery, Instruction, model_hash
+
+
+def start(state: ClientState, first: Callable[[], Update]) -> ClientState:
+    """Return the state of a client that holds a model: its own, or the first version, made from the seed."""
+    return state if state.model is not None else replace(state, model=first(), held=FIRST_VERSION)
 
 
 def synchronise(

@@ -16,7 +16,6 @@ import numpy as np
 
 from phloem.compression.attempts import SPARE_BYTES, STEP_BITS, Attempts, SizeTarget, cut
 from phloem.compression.entropy import Decoder, Values
-from phloem.compression.frame import wire_text
 from phloem.compression.modes import decode_tensor, matrix_shape
 from phloem.compression.rate import LEAST_CODE, MOST_CODE, step_of
 from phloem.compression.stage import StageBytes, Warm
@@ -43,6 +42,8 @@ class Rdo:
     """
 
     name: ClassVar[str] = "rdo"
+    wire: ClassVar[str] = "rdo"
+    """How frames name it: the target is the encoder's alone."""
 
     bpp: float | None = field(default=None, kw_only=True)
     bytes: ByteCount | None = field(default=None, kw_only=True)
@@ -77,12 +78,12 @@ class Rdo:
         if self.bpp is not None:
             return SizeTarget(self.bpp * schema.parameters / 8, 0, False)
         if self.bytes is not None:
-            return SizeTarget(self.bytes, FRAME_BYTES + VERSION_BYTES + len(wire_text(str(self))), True)
+            return SizeTarget(self.bytes, FRAME_BYTES + VERSION_BYTES + len(self.wire), True)
         return None
 
     def _missed(self, schema: Schema) -> str:
         if self.nmse is None:
-            least = FRAME_BYTES + VERSION_BYTES + len(wire_text(str(self))) + 2 * len(schema.tensors)
+            least = FRAME_BYTES + VERSION_BYTES + len(self.wire) + 2 * len(schema.tensors)
             return f"`bytes` of `rdo` should be {least} or more for this model. Found {self.bytes}."
         return (
             f"`nmse` of `rdo` should be within reach of {schema.dense_bytes} bytes. Found {self.nmse}. "

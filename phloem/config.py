@@ -115,6 +115,9 @@ class DownlinkConfig(Section):
     """For the step from the model a client holds to the global one; what it leaves out is in the next."""
     anchor: CodecText = "fp16 | zstd"
     """For the model in full, to a client that holds none."""
+    error: Fraction = 0.05
+    """How far a client's model may be from the global one, as a share of its l2 norm, where `codec` is `rdo`:
+    a step then takes the bytes it needs, not more; 0 leaves it to the codec's own target."""
     held_models: Annotated[int, Field(ge=1)] = 1000
     """How many different models the server remembers; a client whose model is forgotten gets it in full."""
 

@@ -39,6 +39,9 @@ HASH_BYTES = 16
 NO_VERSION = -1
 """The version held by a client that has no model yet."""
 
+FIRST_VERSION = 0
+"""The untrained model, which a client makes itself from the run's seed; a hash proves that it is the same."""
+
 LONGEST_CHAIN = 64
 """How many frames a client follows at most: one, and one for each reply lost before it."""
 
@@ -87,6 +90,8 @@ class Greeting(Fields):
 
     client: str
     """Stable name: the partition id, or the device's own name."""
+    first_hash: bytes
+    """Hash of the first version as this client makes it; one that differs is sent the model in full."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,10 +69,10 @@ def serve(
         strategy = None
         try:
             (directory / "experiment.toml").write_text(experiment.to_toml(), encoding="utf-8")
-            nodes = greet(grid, setting, ledger, measure)
+            nodes, hashes = greet(grid, setting, ledger, measure)
             strategy = DeltaAverage(
                 setting,
-                first_state(setting, nodes),
+                first_state(setting, hashes),
                 nodes,
                 ledger,
                 measure,
@@ -111,8 +111,10 @@ def prepare(experiment: Experiment) -> Setting:
     return Setting(experiment, federation, learner)
 
 
-def greet(grid: Grid, setting: Setting, ledger: Ledger, measure: Callable[[Message], int]) -> dict[str, int]:
-    """Ask every node who it is; return each client's node, in the order of clients.
+def greet(
+    grid: Grid, setting: Setting, ledger: Ledger, measure: Callable[[Message], int]
+) -> tuple[dict[str, int], dict[str, bytes]]:
+    """Ask every node who it is; return each client's node, and its hash of the first version.
 
     Raises:
         RunError: a node did not come, did not answer, or gave no name of its own.
@@ -125,17 +127,20 @@ def greet(grid: Grid, setting: Setting, ledger: Ledger, measure: Callable[[Messa
     replies = list(grid.send_and_receive(sent, timeout=setting.experiment.server.connect_timeout_s))
     asked = {message.metadata.message_id: message for message in sent}
     nodes: dict[str, int] = {}
+    hashes: dict[str, bytes] = {}
     for reply in replies:
         message = asked.pop(reply.metadata.reply_to_message_id, None)
         if message is None:
             continue  # answers nothing that was asked, or what has been answered
-        client, node = _name_in(reply, message.metadata.dst_node_id), message.metadata.dst_node_id
+        node = message.metadata.dst_node_id
+        greeting = _greeting_in(reply, node)
+        client = greeting.client
         if client in nodes:
             raise RunError(
                 f"Each client should be there once. Found {client!r} on nodes {nodes[client]} and {node}. "
                 "Give each its own partition-id."
             )
-        nodes[client] = node
+        nodes[client], hashes[client] = node, greeting.first_hash
         ledger.record(_hello_row(client, "down", measure(message)), _hello_row(client, "up", measure(reply)))
     if asked:
         silent = ", ".join(str(message.metadata.dst_node_id) for message in asked.values())
@@ -143,24 +148,24 @@ def greet(grid: Grid, setting: Setting, ledger: Ledger, measure: Callable[[Messa
             f"All {len(node_ids)} clients should answer the greeting. Found {len(nodes)} answers within "
             f"{setting.experiment.server.connect_timeout_s:g} s, none of node {silent}: see its log."
         )
-    return {client: nodes[client] for client in sorted(nodes, key=client_order)}
+    return {client: nodes[client] for client in sorted(nodes, key=client_order)}, hashes
 
 
-def _name_in(reply: Message, node: int) -> str:
-    """Return the name in a Greeting, which may hold anything."""
+def _greeting_in(reply: Message, node: int) -> Greeting:
+    """Return a Greeting with a name that can stand in a ledger; the reply may hold anything."""
     if reply.has_error():
         raise RunError(f"Node {node} refused the run: {brief(reply.error.reason)}")
     try:
         fields = reply.content.config_records.get(MESSAGE) if reply.has_content() else None
-        name = Greeting.from_mapping(dict(fields or {})).client
+        greeting = Greeting.from_mapping(dict(fields or {}))
     except ProtocolError as error:
         raise RunError(f"Node {node} should have answered with a Greeting. Found: {brief(error)}") from None
-    if not re.fullmatch(r"[\w.-]{1,64}", name):
+    if not re.fullmatch(r"[\w.-]{1,64}", greeting.client):
         raise RunError(
-            f"A client's name should be 1..64 letters, digits or '_.-'. Found {brief(repr(name))} on node "
-            f"{node}. Give it another name."
+            f"A client's name should be 1..64 letters, digits or '_.-'. Found {brief(repr(greeting.client))} "
+            f"on node {node}. Give it another name."
         )
-    return name
+    return greeting
 
 
 def object_bytes(message: Message) -> int:

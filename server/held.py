@@ -15,8 +15,9 @@ from functools import cached_property
 
 from phloem.compression.codec import EMPTY, Codec, CodecState, StageBytes
 from phloem.compression.frame import pack_chain
-from phloem.compression.update import Schema, Update, add, digest, subtract
-from phloem.protocol import HASH_BYTES, LONGEST_CHAIN, NO_VERSION
+from phloem.compression.rdo import Rdo
+from phloem.compression.update import Schema, Update, add, digest, norm, subtract
+from phloem.protocol import FIRST_VERSION, HASH_BYTES, LONGEST_CHAIN, NO_VERSION
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ class Held:
 
     positions: Mapping[str, Position] = field(default_factory=dict)
     models: Mapping[int, Model] = field(default_factory=dict)
-    next_version: int = 0
+    next_version: int = FIRST_VERSION + 1
+    makers: frozenset[str] = frozenset()
+    """Clients that can make the first version themselves, from the seed."""
     warm: CodecState = EMPTY
     """Where the step codec's search begins; bytes depend on it, correctness does not."""
 
@@ -93,8 +96,8 @@ class Held:
         return self._moved(client, Position(self.position(client).version))
 
     def forget(self, client: str) -> Held:
-        """Note that a client may hold nothing any more."""
-        return self._moved(client, Position())
+        """Note that a client may hold nothing any more but what it can make itself."""
+        return self._moved(client, Position(FIRST_VERSION if client in self.makers else NO_VERSION))
 
     def weights(self, client: str) -> Update:
         """Return what a client holds that arrived where it was sent."""
@@ -104,6 +107,13 @@ class Held:
         return replace(self, positions={**self.positions, client: position})
 
 
+def begin(model: Update, makers: Iterable[str]) -> Held:
+    """Return the state before anything was sent: `makers` made the first version, `model`, themselves."""
+    first = Model(FIRST_VERSION, model, digest(model))
+    able = frozenset(makers)
+    return Held(dict.fromkeys(able, Position(FIRST_VERSION)), {FIRST_VERSION: first}, makers=able)
+
+
 @dataclass(frozen=True)
 class Downlink:
     """The codecs of the way down, and how many different models the server remembers for its clients."""
@@ -111,6 +121,8 @@ class Downlink:
     steps: Codec
     anchor: Codec
     capacity: int
+    error: float = 0.0
+    """How far a client's model may be from the global one, as a share of its l2 norm, with `rdo`."""
 
 
 def hold(held: Held, model: Update) -> tuple[Held, Model]:
@@ -175,15 +187,24 @@ class _Sending:
         """Return a step from `here`; None where all that is left is too small for the codec."""
         version = self.held.next_version
         difference = subtract(self._model, here.weights)
-        blob, warm = self._downlink.steps.encode(
-            difference, self.held.warm, seed=self._seed, base=here.version, seq=version
-        )
+        steps = self._codec_for(difference)
+        if steps is None:
+            return None
+        blob, warm = steps.encode(difference, self.held.warm, seed=self._seed, base=here.version, seq=version)
         decoded, stages = self._downlink.steps.decode_traced(blob, self._schema)
         if not any(tensor.any() for tensor in decoded.values()):
             return None
         model = Model(version, add(here.weights, decoded), self._target)
         self._remember(model, replace(warm, residual=None))
         return Step(version, blob, stages), model
+
+    def _codec_for(self, difference: Update) -> Codec | None:
+        """Return the codec that keeps to the error asked for; None where the difference is within it."""
+        error = self._downlink.error
+        if not error or not isinstance(self._downlink.steps.body, Rdo):
+            return self._downlink.steps
+        allowed, found = error * norm(self._model), norm(difference)
+        return Codec(Rdo(nmse=(allowed / found) ** 2)) if found > allowed else None
 
     def _path_in_full(self, client: str) -> Path:
         if self._full is None:
@@ -210,10 +231,14 @@ def _within(held: Held, capacity: int, keep: set[str]) -> Held:
     """Drop models nobody holds, and those of the longest absent clients while there are more than fit."""
     positions = dict(held.positions)
     absent = sorted((p.version, client) for client, p in positions.items() if client not in keep)
-    needed = {version for p in positions.values() for version in (p.confirmed, p.version)}
-    while len(needed - {NO_VERSION}) > capacity and absent:
+    needed = _needed(positions)
+    while len(needed - {FIRST_VERSION, NO_VERSION}) > capacity and absent:
         _, client = absent.pop(0)
-        positions[client] = Position()
-        needed = {version for p in positions.values() for version in (p.confirmed, p.version)}
+        positions[client] = Position(FIRST_VERSION if client in held.makers else NO_VERSION)
+        needed = _needed(positions)
     models = {version: model for version, model in held.models.items() if version in needed}
     return replace(held, positions=positions, models=models)
+
+
+def _needed(positions: Mapping[str, Position]) -> set[int]:
+    return {FIRST_VERSION}.union(*((p.confirmed, p.version) for p in positions.values()))

@@ -16,11 +16,11 @@ from phloem.compression.update import Update, add, is_finite
 from phloem.config import Experiment
 from phloem.errors import RejectedUpdate, RunError
 from phloem.learning import Model
-from phloem.protocol import client_order
+from phloem.protocol import client_order, model_hash
 from phloem.seeds import derive, generator
 from phloem.server.aggregate import StreamingMean
 from phloem.server.distill import Distilled, Teacher, distill, questions
-from phloem.server.held import Downlink, Held, Path, send
+from phloem.server.held import Downlink, Held, Path, begin, send
 from phloem.server.sanitize import Expected, Limits, Sane, brief, read_reply, read_update
 from phloem.sources import Federation
 
@@ -86,11 +86,13 @@ class Outcome:
     distilled: Distilled | None
 
 
-def first_state(setting: Setting, clients: Iterable[str]) -> ServerState:
-    """Return the state before the first round: no client holds a model, none has sent an update."""
+def first_state(setting: Setting, clients: Mapping[str, bytes]) -> ServerState:
+    """Return the state before the first round; `clients` gives each one's hash of the first version."""
     experiment = setting.experiment
     model = setting.learner.initial(derive(experiment.run.seed, "model"))
-    return ServerState(model, Held(), dict.fromkeys(clients, 0))
+    same = model_hash(model)
+    makers = [client for client, found in clients.items() if found == same]
+    return ServerState(model, begin(model, makers), dict.fromkeys(clients, 0))
 
 
 def choose(setting: Setting, state: ServerState, round_number: int) -> list[str]:
@@ -108,7 +110,7 @@ def instruct(
 ) -> tuple[ServerState, dict[str, Path]]:
     """Return the path of each client to the global model, and the state once these are sent."""
     config = setting.experiment.downlink
-    downlink = Downlink(codec(config.codec), codec(config.anchor), config.held_models)
+    downlink = Downlink(codec(config.codec), codec(config.anchor), config.held_models, config.error)
     seed = derive(setting.experiment.run.seed, "downlink", round_number)
     held, paths = send(state.held, clients, state.model, downlink, seed=seed)
     return replace(state, held=held), paths
