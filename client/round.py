@@ -13,7 +13,7 @@ import numpy as np
 
 from phloem.client.state import ClientState, Pending, settle
 from phloem.client.stream import Stream
-from phloem.client.synchronise import start, synchronise
+from phloem.client.synchronise import synchronise
 from phloem.compression.codec import Codec, codec
 from phloem.compression.update import Update, subtract
 from phloem.config import ClientConfig
@@ -58,7 +58,7 @@ def train_round(
     started = time.perf_counter()
     schema = device.learner.schema
     state = settle(state, instruction.acked_seq, schema)
-    state = synchronise(start(state, device.first), instruction, chain, schema, device.steps, device.full)
+    state = synchronise(state, instruction, chain, schema, device.steps, device.full, device.first)
     base = state.model
     assert base is not None
     decoded = time.perf_counter()

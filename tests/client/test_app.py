@@ -16,7 +16,18 @@ from phloem.compression.frame import pack_chain
 from phloem.compression.update import Update
 from phloem.config import Experiment
 from phloem.errors import ConfigError, CorruptUpdate, ProtocolError
-from phloem.protocol import LONGEST_CHAIN, MESSAGE, VERSION, Hello, Instruction, Reply, error_code, model_hash
+from phloem.protocol import (
+    HASH_BYTES,
+    LONGEST_CHAIN,
+    MESSAGE,
+    VERSION,
+    Greeting,
+    Hello,
+    Instruction,
+    Reply,
+    error_code,
+    model_hash,
+)
 from phloem.records import UPDATE, get_blob, put_blob
 from phloem.server.app import prepare
 from phloem.simulation.grid import FIRST_NODE, LocalGrid
@@ -57,7 +68,9 @@ def train(carrier: LocalGrid, chain: bytes, **changes: Any) -> Message:
 def test_it_greets_with_its_name() -> None:
     """Protects the map from nodes to clients: the partition's number is the name."""
     reply = ask(grid(), message("query", HELLO.to_mapping()))
-    assert dict(reply.content.config_records[MESSAGE]) == {"client": "1"}
+    greeting = Greeting.from_mapping(dict(reply.content.config_records[MESSAGE]))
+    assert greeting.client == "1"
+    assert len(greeting.first_hash) == HASH_BYTES
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ DEVICE = Device(
     config=ClientConfig(samples_per_round=16, epochs=1),
     steps=codec("dense"),
     full=codec("dense"),
+    first=lambda: BASE,
 )
 CHAIN = pack_chain([codec("dense").encode(BASE)[0]])
 

@@ -26,7 +26,7 @@ from phloem.protocol import (
 
 MESSAGES: list[Fields] = [
     Hello(protocol=1, schema=b"\x00\xff" * 4),
-    Greeting(client="partition-7"),
+    Greeting(client="partition-7", first_hash=bytes(16)),
     Instruction(
         round=3, version=2, model_hash=b"\x00" * 16, acked_seq=-(2**62), codec="ef | topk:0.1", seed=2**62
     ),

@@ -11,8 +11,8 @@ from phloem.compression.codec import codec
 from phloem.compression.frame import pack_chain
 from phloem.compression.update import Schema, Update, norm, subtract
 from phloem.errors import ProtocolError
-from phloem.protocol import LONGEST_CHAIN, Instruction
-from phloem.server.held import Downlink, Held, Path, send
+from phloem.protocol import FIRST_VERSION, LONGEST_CHAIN, Instruction
+from phloem.server.held import Downlink, Held, Path, begin, send
 
 STEPS, ANCHOR = codec("topk:0.2 | linear:4 | zstd"), codec("fp16 | zstd")
 DOWNLINK = Downlink(STEPS, ANCHOR, capacity=100)
@@ -32,9 +32,10 @@ def walk(length: int) -> list[Update]:
     return goals
 
 
-def follow(path: Path, state: ClientState) -> ClientState:
+def follow(path: Path, state: ClientState, first: Update | None = None) -> ClientState:
+    make = None if first is None else (lambda: first)
     instruction = Instruction(1, path.model.version, path.model.hash, 0, "dense", 0)
-    return synchronise(state, instruction, path.blob, SCHEMA, STEPS, ANCHOR)
+    return synchronise(state, instruction, path.blob, SCHEMA, STEPS, ANCHOR, make)
 
 
 def test_whenever_a_client_comes_it_arrives_at_the_same_bits() -> None:
@@ -157,3 +158,30 @@ def test_no_chain_is_longer_than_a_client_follows() -> None:
     for i in range(LONGEST_CHAIN + 5):
         held, paths = send(held, ["a"], model(i), Downlink(STEPS, codec("dense"), 100), seed=i)
         assert len(paths["a"].chain) <= LONGEST_CHAIN
+
+
+def test_the_first_version_costs_nothing_and_is_always_there() -> None:
+    """Whoever can make the first version is never sent a model in full: fresh, forgotten, or restarted."""
+    first, goals = model(0), walk(3)
+    held = begin(first, ["a"])
+    held, paths = send(held, ["a", "stranger"], first, DOWNLINK, seed=0)
+    assert paths["a"].blob == b""
+    assert len(paths["stranger"].chain) == 1
+    state = follow(paths["a"], ClientState(), first)
+    held, paths = send(held.confirm("a"), ["a"], goals[1], DOWNLINK, seed=1)
+    state = follow(paths["a"], state, first)
+    held, paths = send(held.confirm("a").forget("a"), ["a"], goals[2], DOWNLINK, seed=2)
+    assert paths["a"].base == FIRST_VERSION
+    for restarted_or_not in (ClientState(), state):
+        assert follow(paths["a"], restarted_or_not, first).held == paths["a"].model.version
+
+
+def test_the_error_asked_for_is_kept_and_nothing_is_spent_beyond_it() -> None:
+    """With `rdo` a step takes what the distance to the global model needs: none where that is small."""
+    downlink = Downlink(codec("rdo:bpp=1"), ANCHOR, capacity=100, error=0.1)
+    held = begin(model(0), ["a"])
+    held, paths = send(held, ["a"], model(1), downlink, seed=1)
+    there = held.confirm("a").weights("a")
+    assert 0.05 < norm(subtract(model(1), there)) / norm(model(1)) <= 0.1001
+    held, paths = send(held.confirm("a"), ["a"], {n: t + 0 for n, t in there.items()}, downlink, seed=2)
+    assert paths["a"].blob == b""

@@ -37,7 +37,7 @@ EXPERIMENT = Experiment().with_values(
 )
 SETTING = prepare(EXPERIMENT)
 CLIENTS = ("0", "2", "10", "camera")
-FIRST = first_state(SETTING, CLIENTS)
+FIRST = first_state(SETTING, dict.fromkeys(CLIENTS, b"made another"))
 STATE, PATHS = instruct(SETTING, FIRST, 1, CLIENTS)
 VERSION = PATHS["0"].model.version
 
@@ -158,7 +158,8 @@ def test_the_choice_is_the_seeds_and_the_rounds_alone() -> None:
 
 def test_the_first_state_is_the_seeds_alone() -> None:
     """Protects equal runs: the first model and version do not depend on who is there."""
-    other = first_state(SETTING, ["9"])
+    other = first_state(SETTING, {"9": b"made another"})
     assert digest(other.model) == digest(FIRST.model)
-    assert other.held == FIRST.held
+    assert other.held.next_version == FIRST.held.next_version
+    assert other.held.positions == {}
     assert other.acked == {"9": 0}

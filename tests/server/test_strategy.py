@@ -17,7 +17,7 @@ from phloem.config import Experiment
 from phloem.errors import RunError
 from phloem.ledger import Evaluation, Ledger, Rejection, Round
 from phloem.ledger import Message as Row
-from phloem.protocol import MESSAGE
+from phloem.protocol import FIRST_VERSION, MESSAGE
 from phloem.server import app as server_app
 from phloem.server.app import serve
 from phloem.server.round import ServerState
@@ -129,8 +129,8 @@ def test_a_silent_client_is_written_down_and_followed(tmp_path: Path) -> None:
         assert [row.accepted for row in ledger.read(Round)] == [3, 2, 3, 3]
 
 
-def test_a_client_that_failed_is_sent_the_model_in_full(tmp_path: Path) -> None:
-    """Protects a client that restarted: it may hold nothing any more, and the ledger shows it."""
+def test_a_client_that_failed_is_sent_a_step_from_the_first_version(tmp_path: Path) -> None:
+    """Protects a client that restarted, and one that did not: both can make the first version again."""
 
     def broken(number: int, sent: list[Message], replies: list[Message]) -> list[Message]:
         if number == 2:
@@ -141,10 +141,10 @@ def test_a_client_that_failed_is_sent_the_model_in_full(tmp_path: Path) -> None:
     with ledger:
         assert reasons(ledger) == [(2, "0", "failure")]
         assert [row.accepted for row in ledger.read(Round)] == [3, 2, 3, 3]
-        down = {(row.round, row.client): row.codec for row in ledger.read(Row) if row.direction == "down"}
-    step, anchor = EXPERIMENT.downlink.codec, EXPERIMENT.downlink.anchor
-    assert [down[n, "0"] for n in (1, 2, 3, 4)] == [anchor, step, anchor, step]
-    assert [down[n, "1"] for n in (1, 2, 3, 4)] == [anchor, step, step, step]
+        rows = [row for row in ledger.read(Row) if row.direction == "down" and row.kind == "train"]
+    base = {(row.round, row.client): row.base for row in rows}
+    assert [base[n, "0"] == FIRST_VERSION for n in (1, 2, 3, 4)] == [True, True, True, False]
+    assert [base[n, "1"] == FIRST_VERSION for n in (1, 2, 3, 4)] == [True, True, False, False]
 
 
 def empty(reply: Message) -> None:
