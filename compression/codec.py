@@ -110,8 +110,8 @@ class Codec:
 
     @cached_property
     def wire_text(self) -> str:
-        """How frames name this codec; the receiver has the same, or refuses."""
-        return frame.wire_text(str(self.body))
+        """How frames name this codec: what a decoder needs to know; the receiver has the same, or refuses."""
+        return frame.wire_text(getattr(self.body, "wire", str(self.body)))
 
     def __str__(self) -> str:
         """The canonical text: `codec(str(self)) == self`."""

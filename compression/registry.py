@@ -22,6 +22,7 @@ from phloem.compression.log import Log
 from phloem.compression.lowrank import LowRank
 from phloem.compression.qsgd import Qsgd
 from phloem.compression.randk import RandK
+from phloem.compression.rdo import Rdo
 from phloem.compression.sign import Sign
 from phloem.compression.soft import Soft
 from phloem.compression.stage import Body, ByteStage, Stage
@@ -57,7 +58,9 @@ BYTE_STAGES: dict[str, type[ByteStage]] = {
     "zstd": Zstd,
 }
 
-BODIES: dict[str, type[Body]] = {}
+BODIES: dict[str, type[Body]] = {
+    "rdo": Rdo,
+}
 
 ALIASES = {"powersgd": "lowrank"}
 """Other names from the literature; the canonical text has ours."""
