@@ -1,7 +1,7 @@
-"""Accuracy against bytes: phloem's defaults and its peers' codecs, trained to the same round, every byte real.
+"""Accuracy against bytes: phloem's codecs and its peers', trained for the same rounds, every byte real.
 
-    python benchmarks/accuracy_bytes.py                                   digits, one seed: a minute or two
-    python benchmarks/accuracy_bytes.py --data fashion_mnist.npz --seeds 1 2 3        the learning test of record
+    python benchmarks/accuracy_bytes.py                                        digits, one seed: a minute
+    python benchmarks/accuracy_bytes.py --data fashion_mnist.npz --seeds 1 2 3  the test of record
 
 All variants train the same clients on the same samples with the same seeds; only what is sent differs.
 Accuracy is the mean of the last five evaluations on the test set. Peers' codecs get phloem's downlink
