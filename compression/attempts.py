@@ -33,6 +33,12 @@ from phloem.compression.update import FLOAT_BYTES, Schema, Update
 from phloem.compression.wire import varint_bytes
 
 STEP_BITS = 16
+END_BITS, END_MARK = 8, 0xA5
+"""What follows the last tensor: any end of a stream is the end of some update, but rarely after this mark."""
+
+NOTHING = b"\0"
+"""The stream of an update that is all zero, or all of which became zero."""
+
 SPARE_BYTES = 64
 """What a tensor may take over its dense size."""
 
@@ -122,7 +128,7 @@ class Attempts:
     def warm(self, made: Made) -> Warm:
         """What to begin with at the next update."""
         warm: dict[str, NDArray[np.float32]] = {}
-        if made.payloads and any(made.payloads):
+        if any(choice.mode is not Mode.ZERO for choice in made.choices):
             warm[STEP_KEY] = np.array([made.knob], np.float32)
         for name, components, choice in zip(self._names, self._components, made.choices, strict=True):
             if choice.rank:
@@ -136,7 +142,7 @@ class Attempts:
     def _nothing(self, size: SizeTarget | None) -> Made | None:
         """The encoding of zeros, if it is within the target."""
         zero = Choice(Mode.ZERO, 0, math.inf, 0.0, 0.0)
-        made = Made(MOST_CODE * SHADES, [b""] * len(self._full), 1.0, (zero,) * len(self._names))
+        made = Made(MOST_CODE * SHADES, cut(NOTHING, [1] * len(self._full)), 1.0, (zero,) * len(self._names))
         return made if size is None or size.size(made.payloads) <= size.most else None
 
     def _size_probe(self, size: SizeTarget, like: Made | None) -> Callable[[int], Probe[Made | None]]:
@@ -182,8 +188,11 @@ class Attempts:
                     choices.append(choice)
                     error += choice.error
                 cuts.append(encoder.shifts)
+            encoder.number(-1, END_BITS, END_MARK)
         except StreamFull:
             return None
+        if all(choice.mode is Mode.ZERO for choice in choices):
+            return self._nothing(None)
         payloads = cut(encoder.finish(), cuts)
         if any(len(payload) > limit for payload, limit in zip(payloads, self._limits, strict=True)):
             return None

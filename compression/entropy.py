@@ -161,24 +161,25 @@ class Encoder:
         self._words[written - mark.words.size : written] = mark.words
 
     def finish(self) -> bytes:
-        """The stream: as short as the last range allows, without trailing zeros."""
+        """The stream: the words that left the range, and the bytes that tell a number in what is left."""
         state = self._state
         written = self._words[: state[WRITTEN]].astype(">u2").tobytes()
-        waiting = int(state[WAITING])
         held = [int(state[HELD])] if state[HELD] >= 0 else []
-        tail = int.from_bytes(np.array(held + [0xFFFF] * waiting, ">u2").tobytes())
-        tail = (tail << RANGE_BITS) + shortest(int(state[LOW]), int(state[RANGE]))
-        size = 2 * (len(held) + waiting + START_WORDS)
-        return (written + tail.to_bytes(size)).rstrip(b"\0")
+        tail = int.from_bytes(np.array(held + [0xFFFF] * int(state[WAITING]), ">u2").tobytes())
+        end, number = ending(int(state[LOW]), int(state[RANGE]))
+        tail = (tail << RANGE_BITS) + number
+        size = 2 * (len(held) + int(state[WAITING]) + START_WORDS)
+        return (written + tail.to_bytes(size))[: 2 * self.shifts + end]
 
 
-def shortest(low: int, width: int) -> int:
-    """The number in [low, low + width) that ends in the most zero bits."""
-    for zeros in range(RANGE_BITS, -1, -1):
-        number = -(-low >> zeros) << zeros
-        if number < low + width:
-            return number
-    raise AssertionError("a range is never empty")
+def ending(low: int, width: int) -> tuple[int, int]:
+    """How many bytes end a stream, and the least number in [low, low + width) with zeros after so many bytes.
+
+    The bytes follow from the width alone: so a stream's length follows from what it holds.
+    """
+    end = -(-(RANGE_BITS + 1 - width.bit_length()) // 8)
+    zeros = RANGE_BITS - 8 * end
+    return end, -(-low >> zeros) << zeros
 
 
 class Decoder:
@@ -225,9 +226,11 @@ class Decoder:
         last = self._words[max(read - START_WORDS, 0) : read].astype(">u2").tobytes()
         tail = int.from_bytes(last.ljust(2 * START_WORDS, b"\0"))
         low = (tail - int(self._state[CODE])) % FULL_RANGE
-        ended = shortest(low, int(self._state[RANGE])) % FULL_RANGE == tail
-        if self._words.size > read or not ended:
-            raise CorruptUpdate("The stream does not end where its values do; it is damaged.")
+        end, number = ending(low, int(self._state[RANGE]))
+        if self._size != 2 * self.shifts + end or number % FULL_RANGE != tail:
+            raise CorruptUpdate(
+                f"A stream should end with its values. Found {self._size} bytes, or other last ones."
+            )
 
     def _check_place(self) -> None:
         if self._state[READ] > self._words.size + START_WORDS:

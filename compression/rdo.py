@@ -14,7 +14,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from phloem.compression.attempts import SPARE_BYTES, STEP_BITS, Attempts, SizeTarget, cut
+from phloem.compression.attempts import (
+    END_BITS,
+    END_MARK,
+    NOTHING,
+    SPARE_BYTES,
+    STEP_BITS,
+    Attempts,
+    SizeTarget,
+    cut,
+)
 from phloem.compression.entropy import Decoder, Values
 from phloem.compression.modes import decode_tensor, matrix_shape
 from phloem.compression.rate import LEAST_CODE, MOST_CODE, step_of
@@ -76,7 +85,7 @@ class Rdo:
     def _target(self, schema: Schema) -> SizeTarget | None:
         """What sizes count towards the target, if it is one of size."""
         if self.bpp is not None:
-            return SizeTarget(self.bpp * schema.parameters / 8, 0, False)
+            return SizeTarget(max(self.bpp * schema.parameters / 8, len(NOTHING)), 0, False)
         if self.bytes is not None:
             return SizeTarget(self.bytes, FRAME_BYTES + VERSION_BYTES + len(self.wire), True)
         return None
@@ -94,7 +103,7 @@ class Rdo:
         """Invert `encode`, from integers on elementwise."""
         stream = b"".join(payloads)
         shapes = [spec.shape for spec in schema.tensors]
-        if not stream:
+        if list(payloads) == cut(NOTHING, [1] * len(shapes)):
             return {spec.name: np.zeros(spec.shape, np.float32) for spec in schema.tensors}
         decoder = Decoder(stream)
         code = decoder.number(-1, STEP_BITS)
@@ -111,6 +120,8 @@ class Rdo:
             else:
                 tensors.append(np.zeros(shape, np.float32))
             cuts.append(decoder.shifts)
+        if decoder.number(-1, END_BITS) != END_MARK:
+            raise CorruptUpdate("The stream should have its mark after the last tensor. Found other bits.")
         decoder.finish()
         if cut(stream, cuts) != list(payloads):
             raise CorruptUpdate("The payloads should be cut where the tensors end; they are not.")
@@ -121,7 +132,7 @@ class Rdo:
     ) -> tuple[Update, tuple[StageBytes, ...]]:
         """Decode, and tell the payloads' size."""
         total = sum(len(payload) for payload in payloads)
-        return self.decode(payloads, schema), (StageBytes(self.name, total),)
+        return self.decode(payloads, schema), (StageBytes(self.wire, total),)
 
     def max_payload_bytes(self, tensor: TensorSpec) -> int:
         """A little over the dense size: a larger encoding is refused when it is made."""

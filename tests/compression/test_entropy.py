@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phloem.compression.entropy import Block, Decoder, Encoder, Scale, StreamFull, shortest
+from phloem.compression.entropy import Block, Decoder, Encoder, Scale, StreamFull, ending
 from phloem.compression.kernels import tables
 from phloem.compression.kernels.rows import LARGEST
 from phloem.errors import CorruptUpdate
@@ -91,13 +91,13 @@ def test_small_planes_cost_little() -> None:
     assert len(coded([np.zeros((100, 100), np.int64)])) <= 6
 
 
-@given(st.integers(0, 2**49), st.integers(1, 2**48))
-def test_shortest(low: int, width: int) -> None:
-    """The end of a stream lies in its last range, and no number there ends in more zeros."""
-    number = shortest(low, width)
+@given(st.integers(0, 2**49), st.integers(2**32, 2**48))
+def test_ending(low: int, width: int) -> None:
+    """A stream ends in its last range, in as few bytes as any range of that width allows."""
+    end, number = ending(low, width)
     assert low <= number < low + width
-    zeros = 48 if number == 0 else min((number & -number).bit_length() - 1, 48)
-    assert zeros == 48 or (-(-low >> (zeros + 1)) << (zeros + 1)) >= low + width
+    assert number % 2 ** (48 - 8 * end) == 0
+    assert end == 0 or 2 ** (48 - 8 * (end - 1)) > width
 
 
 def test_marks() -> None:
@@ -162,7 +162,7 @@ def test_every_truncation_and_alteration() -> None:
             continue
         unseen += 1
         assert np.abs(plane).max() <= LARGEST
-    assert unseen <= len(damaged) // 5
+    assert unseen <= len(damaged) // 10
 
 
 def test_room_is_kept() -> None:
