@@ -22,6 +22,7 @@ from phloem.compression.log import Log
 from phloem.compression.lowrank import LowRank
 from phloem.compression.qsgd import Qsgd
 from phloem.compression.randk import RandK
+from phloem.compression.rans import Rans
 from phloem.compression.rdo import Rdo
 from phloem.compression.sign import Sign
 from phloem.compression.soft import Soft
@@ -52,6 +53,7 @@ STAGES: dict[str, type[Stage]] = {
     "ternary": Ternary,
     "log": Log,
     "qsgd": Qsgd,
+    "rans": Rans,
 }
 
 BYTE_STAGES: dict[str, type[ByteStage]] = {
