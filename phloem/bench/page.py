@@ -21,8 +21,8 @@ INTRODUCTION = """\
 Written by `{command}`.
 
 Every row is the whole message as bytes, really decoded. *Bits/parameter* counts all of them; *NMSE* is
-`|x - decoded|² / |x|²`; MB are of float32, encoded and decoded on one core, the median of {repeats} rounds in
-which everybody had a turn (one round for those who need more than a second). Copying the same arrays ran at
+`|x - decoded|² / |x|²`; speeds are float32 MB a processor second, the median of {repeats} rounds in which
+everybody had a turn (one round for those who need more than a second). Copying the same arrays ran at
 {memcpy:.0f} MB/s. Sizes and errors are the same on every machine, speeds are not.
 
 Peers are stages of phloem where their method is one, and otherwise made again from their papers and

@@ -15,7 +15,7 @@ INK, FAINT = "#333", "#e4e4e4"
 OWN_COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
 PEER_COLOURS = (
     *("#005f73", "#e377c2", "#bcbd22", "#7f7f7f", "#17becf", "#9b2226", "#6a994e"),
-    *("#3d405b", "#e09f3e", "#b5838d", "#4361ee", "#2b2d42"),
+    *("#3d405b", "#e09f3e", "#b5838d", "#4361ee", "#2b2d42", "#ff9f9f", "#00a6a6"),
 )
 LINE_COLOURS = ("#999", INK)
 LINE_HEIGHT = 20
@@ -45,7 +45,7 @@ def scatter(
 
     What is outside the axes is left out, and so is a curve of which nothing is left.
     """
-    x, y = Axis(0.005, 40, LEFT, RIGHT), Axis(3e-6, 1.6, BOTTOM, TOP)
+    x, y = Axis(0.005, 40, LEFT, RIGHT), Axis(3e-7, 1.6, BOTTOM, TOP)
     parts = [*_frame(title, x, y)]
     place = TOP + 8
 
