@@ -22,7 +22,7 @@ import numpy as np
 
 from phloem.compression import frame, registry, statistics
 from phloem.compression.chain import Chain
-from phloem.compression.feedback import ErrorFeedback
+from phloem.compression.feedback import Feedback
 from phloem.compression.signal import Array
 from phloem.compression.stage import Body
 from phloem.compression.stage import StageBytes as StageBytes  # callers name what `decode_traced` gives
@@ -50,7 +50,7 @@ class Codec:
     """
 
     body: Body
-    feedback: ErrorFeedback | None = None
+    feedback: Feedback | None = None
 
     def encode(
         self,
@@ -73,9 +73,10 @@ class Codec:
         state = EMPTY if state is None else state
         schema = Schema.of(update)
         corrected = update
-        if self.feedback is not None and state.residual is not None:
-            schema.check(state.residual)
-            corrected = self.feedback.correct(update, state.residual)
+        if self.feedback is not None:
+            if state.residual is not None:
+                schema.check(state.residual)
+            corrected = self.feedback.correct(update, state.residual, state.warm)
         _check_finite(corrected, ConfigError, "Training may have diverged: lower the learning rate.")
         body = self.body
         if importance is not None and isinstance(body, Chain):
@@ -86,7 +87,8 @@ class Codec:
         if self.feedback is not None:
             with np.errstate(all="ignore"):
                 decoded, _ = statistics.decode_traced(self.body, payloads, schema)
-                residual = self.feedback.remainder(corrected, decoded)
+                residual = self.feedback.remainder(update, corrected, decoded)
+                warm = {**warm, **self.feedback.remember(update, decoded, state.warm)}
             _check_finite(residual, ConfigError, "The values are too large for this codec.")
         return blob, CodecState(residual, warm)
 

@@ -1,8 +1,8 @@
 """Entropy coding of symbols and positions, with models that adapt as they go.
 
 The name is the field's for this place in a codec, where most have asymmetric numeral systems (J. Duda, 2013)
-with tables. This one is a range coder with mixed contexts, as in M. Mahoney's PAQ: an update's rows and columns
-differ in size and repeat each other's zeros, and it saves what tables would cost.
+with tables. This one is a range coder with mixed contexts, as in M. Mahoney's PAQ: an update's rows and
+columns differ in size and repeat each other's zeros, and it saves what tables would cost.
 """
 
 from __future__ import annotations

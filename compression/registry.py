@@ -1,6 +1,6 @@
 """All stages and bodies by name, and the grammar that joins them.
 
-    codec  = [ "ef" [ ":" arguments ] "|" ] body
+    codec  = [ ( "ef" | "dgc" ) [ ":" arguments ] "|" ] body
     body   = stage { "|" stage }
     stage  = name [ ":" argument { "," argument } ]
 
@@ -14,12 +14,13 @@ from phloem.compression.chain import Chain
 from phloem.compression.channels import Channels
 from phloem.compression.dense import Dense
 from phloem.compression.eden import Eden
-from phloem.compression.feedback import ErrorFeedback
+from phloem.compression.feedback import ErrorFeedback, Feedback
 from phloem.compression.fp16 import Fp16
 from phloem.compression.kmeans import KMeans
 from phloem.compression.linear import Linear
 from phloem.compression.log import Log
 from phloem.compression.lowrank import LowRank
+from phloem.compression.momentum import MomentumFeedback
 from phloem.compression.qsgd import Qsgd
 from phloem.compression.randk import RandK
 from phloem.compression.rans import Rans
@@ -67,10 +68,13 @@ BODIES: dict[str, type[Body]] = {
 ALIASES = {"powersgd": "lowrank"}
 """Other names from the literature; the canonical text has ours."""
 
-FEEDBACK = ErrorFeedback.name
+FEEDBACKS: dict[str, type[Feedback]] = {
+    "ef": ErrorFeedback,
+    "dgc": MomentumFeedback,
+}
 
 
-def parse(text: str) -> tuple[ErrorFeedback | None, Body]:
+def parse(text: str) -> tuple[Feedback | None, Body]:
     """Read a codec's text.
 
     Raises:
@@ -78,11 +82,13 @@ def parse(text: str) -> tuple[ErrorFeedback | None, Body]:
     """
     parts = [_split(part, text) for part in text.split("|")]
     feedback = None
-    if parts[0][0] == FEEDBACK:
-        feedback = build(ErrorFeedback, *parts.pop(0))
+    first = parts[0][0]
+    if first in FEEDBACKS:
+        feedback = build(FEEDBACKS[first], *parts.pop(0))
     if not parts:
         raise CodecError(
-            "`ef` should be followed by a codec. Found nothing. Write `ef | topk:0.01`, for example."
+            f"`{first}` should be followed by a codec. Found nothing. "
+            f"Write `{first} | topk:0.01`, for example."
         )
     if parts[0][0] in BODIES and len(parts) == 1:
         name, arguments = parts[0]
@@ -92,7 +98,7 @@ def parse(text: str) -> tuple[ErrorFeedback | None, Body]:
 
 def names() -> list[str]:
     """Every name that a codec's text may use."""
-    return sorted([FEEDBACK, *STAGES, *BYTE_STAGES, *BODIES])
+    return sorted([*FEEDBACKS, *STAGES, *BYTE_STAGES, *BODIES])
 
 
 def _split(part: str, text: str) -> tuple[str, str]:
@@ -120,8 +126,8 @@ def _chain(parts: list[tuple[str, str]], text: str) -> Chain:
 
 
 def _misplaced(name: str, text: str) -> str:
-    if name == FEEDBACK:
-        return f"`ef` should come once and first. Found {text!r}."
+    if name in FEEDBACKS:
+        return f"`{name}` should come once and first. Found {text!r}."
     if name in BODIES:
         return f"`{name}` should stand alone, or after `ef`: it codes the whole update. Found {text!r}."
     return f"A codec's parts should be among {', '.join(names())}. Found {name!r}.{suggest(name, names())}"

@@ -13,9 +13,10 @@ from itertools import product
 from typing import Any, get_args, get_type_hints
 
 from phloem.compression import registry
-from phloem.compression.feedback import ErrorFeedback
 from phloem.compression.text import ByteCount, Part, build
 from phloem.errors import CodecError
+
+FEEDBACK = "feedback"
 
 TRIALS: dict[Any, tuple[str, ...]] = {
     int: ("4", "2", "1", "8", "16"),
@@ -53,7 +54,7 @@ def entries() -> tuple[Entry, ...]:
     """Return the registry's names, in the order in which a codec uses them."""
     kinds = _kinds()
     examples = {name: _example(name, kind) for name, (_, kind) in kinds.items()}
-    heads = _heads(examples)
+    heads = _heads(examples, {name for name, (kind, _) in kinds.items() if kind == FEEDBACK})
     found: list[Entry] = []
     for name, (kind, part) in kinds.items():
         arguments = tuple(map(_argument, fields(part)))
@@ -65,7 +66,7 @@ def entries() -> tuple[Entry, ...]:
                 summary=_summary(part),
                 arguments=arguments,
                 aliases=tuple(alias for alias, meant in registry.ALIASES.items() if meant == name),
-                first=name == registry.FEEDBACK or _works(examples[name]),
+                first=name in registry.FEEDBACKS or _works(examples[name]),
                 follows=tuple(
                     before for before, head in heads.items() if _works(f"{head} | {examples[name]}")
                 ),
@@ -76,7 +77,7 @@ def entries() -> tuple[Entry, ...]:
 
 def _kinds() -> dict[str, tuple[str, type[Part]]]:
     groups: tuple[tuple[str, dict[str, type[Any]]], ...] = (
-        ("feedback", {registry.FEEDBACK: ErrorFeedback}),
+        ("feedback", registry.FEEDBACKS),
         ("whole update", registry.BODIES),
         ("stage", registry.STAGES),
         ("byte stage", registry.BYTE_STAGES),
@@ -133,7 +134,7 @@ def _guesses(kind: type[Part]) -> Iterator[str]:
 
 def _heads(examples: dict[str, str]) -> dict[str, str]:
     """For every name a short codec that ends in it."""
-    heads = {name: text for name, text in examples.items() if name == registry.FEEDBACK or _works(text)}
+    heads = {name: text for name, text in examples.items() if name in registry.FEEDBACKS or _works(text)}
     for name, text in examples.items():
         if name not in heads:
             for head in list(heads.values()):

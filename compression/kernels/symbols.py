@@ -1,9 +1,9 @@
 """Symbols of up to eight bits, coded one after another with what is known of their row and column.
 
 A symbol is up to eight binary decisions, from its highest bit down. How far symbols lie from the middle one
-is followed in running means: that of the row so far, and that of the column over the rows before. Four models,
-each with another view of these and of the last two symbols, predict each decision, and are mixed. Positions are
-coded here too, as bits. A row of middle symbols alone costs one decision.
+is followed in running means: that of the row so far, and that of the column over the rows before. Four
+models, each with another view of these and of the last two symbols, predict each decision, and are mixed.
+Positions are coded here too, as bits. A row of middle symbols alone costs one decision.
 """
 
 from __future__ import annotations

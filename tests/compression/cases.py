@@ -67,6 +67,9 @@ CODECS = (
     "ef | topk:0.1 | linear:4 | zstd",
     "ef | linear:1",
     "ef:decay=0.9 | lowrank:2 | fp16",
+    "ef:norm=1.5 | ternary:0.1",
+    "dgc | topk:0.1",
+    "dgc:momentum=0.5 | threshold:0.5 | linear:4",
 )
 """Canonical texts. A new stage or body gets a line here, and the laws hold for it or it is not registered."""
 

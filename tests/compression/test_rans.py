@@ -81,7 +81,7 @@ def test_independent_symbols_cost_their_entropy(deviation: float, excess: float)
 
 
 def test_rows_and_columns_that_differ_cost_less() -> None:
-    """Sizes that belong to rows and columns are learned: a sixth is saved though there is little to learn from."""
+    """Sizes that belong to rows and columns are learned: a sixth is saved, with little to learn from."""
     rng = np.random.default_rng(2)
     sizes = np.exp(rng.standard_normal((200, 1))) * np.exp(rng.standard_normal(250))
     values = rng.standard_normal((200, 250)) * sizes
