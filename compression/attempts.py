@@ -96,7 +96,8 @@ class Attempts:
             for place, (name, matrix) in enumerate(zip(self._names, matrices, strict=True))
         ]
         largest = max((float(np.abs(matrix).max()) for matrix in matrices), default=0.0)
-        self._least, self._most = min(code_of(largest / (1 << 22)) + 1, MOST_CODE), code_of(4 * largest)
+        self._least = min(code_of(largest / (1 << 22)) + 1, MOST_CODE)
+        self._most = code_of(4 * math.sqrt(square))  # no factor has a larger value than the norm
         self._start = int(warm[STEP_KEY][0]) if STEP_KEY in warm else None
         self._room = sum(self._limits)
         self._last: Made | None = None
@@ -106,8 +107,11 @@ class Attempts:
         if self._rms == 0:
             return self._nothing(size)
         if nmse is not None:
-            found = search(self._error_probe(None), nmse, self._first(nmse), rising=True)
-            return found.best.made if found.best else None
+            best = search(self._error_probe(None), nmse, self._first(nmse), rising=True).best
+            if best and best.made and best.measure < CLOSE * nmse:
+                fixed = search(self._error_probe(best.made), nmse, best.knob + SHADES, rising=True).best
+                best = min((probe for probe in (best, fixed) if probe), key=lambda probe: probe.loss)
+            return best.made if best else None
         assert size is not None
         self._room = int(ROOM * size.most) + SPARE_BYTES
         bits = 8 * max(size.most - size.overhead, 1) / sum(c.matrix.size for c in self._components)

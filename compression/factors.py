@@ -78,7 +78,7 @@ class Components:
         wanted = min(rank + SPARE, m, n)
         known = self.right if self.right.size else self.warm
         start = np.random.default_rng((*self.seed, rank)).standard_normal((wanted, n), dtype=np.float32)
-        if known is not None:
+        if known is not None and known.shape[1:] == (n,):
             start[: known.shape[0]] = known[:wanted]
         left = np.empty((wanted, m), np.float32)
         for _ in range(COLD_ITERATIONS if known is None else 1):

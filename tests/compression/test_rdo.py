@@ -85,7 +85,7 @@ def test_bits_per_parameter_are_met(bpp: float, update: Arrays) -> None:
 @pytest.mark.parametrize("update", [few_steps(), gaussian(1 << 15)], ids=["few steps", "gaussian"])
 def test_an_error_is_met(target: float, update: Arrays) -> None:
     """A quality is never missed."""
-    assert 0.5 * target <= carried(update, Codec(Rdo(nmse=target)))[1] <= target
+    assert 0.7 * target <= carried(update, Codec(Rdo(nmse=target)))[1] <= target
 
 
 def test_unreachable_targets() -> None:
