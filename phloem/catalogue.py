@@ -16,8 +16,6 @@ from phloem.compression import registry
 from phloem.compression.text import ByteCount, Part, build
 from phloem.errors import CodecError
 
-FEEDBACK = "feedback"
-
 TRIALS: dict[Any, tuple[str, ...]] = {
     int: ("4", "2", "1", "8", "16"),
     float: ("0.1", "0.5", "1"),
@@ -54,7 +52,7 @@ def entries() -> tuple[Entry, ...]:
     """Return the registry's names, in the order in which a codec uses them."""
     kinds = _kinds()
     examples = {name: _example(name, kind) for name, (_, kind) in kinds.items()}
-    heads = _heads(examples, {name for name, (kind, _) in kinds.items() if kind == FEEDBACK})
+    heads = _heads(examples)
     found: list[Entry] = []
     for name, (kind, part) in kinds.items():
         arguments = tuple(map(_argument, fields(part)))
