@@ -48,6 +48,14 @@ class Bf16:
             )
         return [halves], None
 
+    def encode_many(self, arrays: Array, spec: Spec, seeds: Sequence[Seed]) -> list[Array]:
+        """Round."""
+        return self.encode(arrays, spec, None, ())[0]
+
+    def decode_many(self, arrays: Sequence[Array], spec: Spec) -> Array:
+        """Widen."""
+        return self.decode(arrays, spec)
+
     def decode(self, arrays: Sequence[Array], spec: Spec) -> Array:
         """Widen, which is exact."""
         halves = arrays[0]

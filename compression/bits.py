@@ -57,6 +57,19 @@ def pack(symbols: Unsigned, bits: int) -> bytes:
     return packed[: packed_bytes(symbols.size, bits)]
 
 
+def pack_many(rows: Unsigned, bits: int) -> NDArray[np.uint8]:
+    """Pack each row of a matrix by itself, all at once; one row of bytes each."""
+    height, count = rows.shape
+    if bits > BYTE:
+        high = (rows >> BYTE).astype(dtype_of(bits - BYTE))
+        return np.concatenate([rows.astype(np.uint8), pack_many(high, bits - BYTE)], axis=1)
+    groups = -(-count // BYTE)
+    octets = np.zeros((height, groups * BYTE), np.uint8)
+    octets[:, :count] = rows
+    packed = np.frombuffer(pack(octets.ravel(), bits), np.uint8).reshape(height, groups * bits)
+    return packed[:, : packed_bytes(count, bits)]
+
+
 def unpack(data: bytes, count: int, bits: int) -> Unsigned:
     """Invert `pack`; `data` has exactly `packed_bytes(count, bits)` bytes.
 

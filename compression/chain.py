@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import cast
 
 import numpy as np
@@ -138,7 +138,7 @@ class Chain:
     def _shares(self, scores: Sequence[Array]) -> list[int] | None:
         """The first stage's number for each tensor, where they compete."""
         first = self.stages[0] if self.stages else None
-        return first.shares(scores) if isinstance(first, SharingStage) and _shares(first) else None
+        return first.shares(scores) if _shares(first) and isinstance(first, SharingStage) else None
 
     def _encode_one(self, array: Array, given: _Given) -> tuple[bytes, Warm]:
         """One tensor's payload, and what its stages want to see again."""
@@ -172,14 +172,15 @@ class Chain:
         self,
         stage: Stage,
         arrays: Sequence[Array],
-        specs: Sequence[Spec],
+        specs: tuple[Spec, ...],
         warm: list[Array | None],
         given: _Given,
         level: int,
     ) -> Numbers:
         """What a stage leaves open, found for these signals; what it found beside that goes to `warm`."""
-        if not isinstance(stage, OpenStage):
+        if not open_numbers(stage, specs):
             return ()
+        assert isinstance(stage, OpenStage)
         numbers: list[int] = []
         for i, (array, spec) in enumerate(zip(arrays, specs, strict=True)):
             if stage.most(spec) is None:
@@ -215,9 +216,11 @@ class Chain:
         return np.asarray(arrays[0]), sizes[::-1]  # NumPy likes to make scalars of arrays without axes
 
 
+@lru_cache(maxsize=256)  # whether an object keeps a protocol is slow to find out
 def _ranks_by_importance(stage: Stage | None) -> bool:
     return isinstance(stage, SelectingStage) and stage.by == "importance"
 
 
+@lru_cache(maxsize=256)
 def _shares(stage: Stage | None) -> bool:
     return isinstance(stage, SharingStage) and stage.scope == "update"

@@ -31,6 +31,14 @@ class Dense:
         """Hand on."""
         return [array], None
 
+    def encode_many(self, arrays: Array, spec: Spec, seeds: Sequence[Seed]) -> list[Array]:
+        """Hand on."""
+        return [arrays]
+
+    def decode_many(self, arrays: Sequence[Array], spec: Spec) -> Array:
+        """Hand back."""
+        return arrays[0]
+
     def decode(self, arrays: Sequence[Array], spec: Spec) -> Array:
         """Hand back."""
         return arrays[0]

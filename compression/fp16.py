@@ -53,6 +53,14 @@ class Fp16:
             )
         return [_in_chunks(_narrow, array.view(U32), np.uint16)], None
 
+    def encode_many(self, arrays: Array, spec: Spec, seeds: Sequence[Seed]) -> list[Array]:
+        """Round."""
+        return self.encode(arrays, spec, None, ())[0]
+
+    def decode_many(self, arrays: Sequence[Array], spec: Spec) -> Array:
+        """Widen."""
+        return self.decode(arrays, spec)
+
     def decode(self, arrays: Sequence[Array], spec: Spec) -> Array:
         """Widen, which is exact."""
         return _in_chunks(_widen, arrays[0], U32).view(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -41,6 +42,20 @@ class Kept:
             values -= np.copysign(np.float32(self.less), values)
         return [index, values]
 
+    def encode_many(self, arrays: Array, spec: Spec, seeds: Sequence[Seed]) -> list[Array]:
+        """Keep the largest magnitudes of each."""
+        rows = arrays.reshape(len(arrays), math.prod(arrays.shape[1:]))
+        index = largest_of_each(rows, self.count)
+        return [index, np.take_along_axis(rows, index, axis=1)]
+
+    def decode_many(self, arrays: Sequence[Array], spec: Spec) -> Array:
+        """Put the values back in their places."""
+        assert isinstance(spec, Values)
+        index, values = arrays
+        rows = np.zeros((len(index), spec.size), np.float32)
+        np.put_along_axis(rows, index, values, axis=1)
+        return rows.reshape(len(index), *spec.shape)
+
     def decode(self, arrays: Sequence[Array], spec: Spec) -> Array:
         """Put the values back in their places."""
         assert isinstance(spec, Values)
@@ -62,6 +77,22 @@ def largest(values: Array, count: int) -> Array:
     ties = np.flatnonzero(magnitudes == threshold)
     taken[ties[: count - np.count_nonzero(taken)]] = True
     return np.flatnonzero(taken)
+
+
+def largest_of_each(rows: Array, count: int) -> Array:
+    """`largest` of each row, one row of positions each."""
+    height, size = rows.shape
+    if count == 0 or height == 0:
+        return np.zeros((height, count), np.int64)
+    magnitudes = np.abs(rows)
+    thresholds = np.partition(magnitudes, size - count, axis=1)[:, size - count, None]
+    taken, ties = magnitudes > thresholds, magnitudes == thresholds
+    wanted = count - np.count_nonzero(taken, axis=1)
+    if (np.count_nonzero(ties, axis=1) > wanted).any():
+        ties &= np.cumsum(ties, axis=1, dtype=np.int32) <= wanted[:, None]
+    taken |= ties
+    places = np.flatnonzero(taken).reshape(height, count)
+    return places - np.arange(0, height * size, size)[:, None]
 
 
 def scatter(index: Array, values: Array, shape: tuple[int, ...]) -> Array:

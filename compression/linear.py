@@ -70,11 +70,16 @@ class Linear:
         self, array: Array, spec: Spec, warm: Array | None, seed: Seed
     ) -> tuple[list[Array], Array | None]:
         """Scale, round, and count up from the lowest level."""
-        groups, width = self._grid(array.shape)
-        rows = _rows(array.ravel(), groups, width)
-        scales = self._scales(rows, array.size)
-        symbols = self._symbols(rows, scales, seed)
-        return [scales, symbols.reshape(-1)[: array.size].reshape(array.shape)], None
+        return [parts[0] for parts in self.encode_many(array[None], spec, [seed])], None
+
+    def encode_many(self, arrays: Array, spec: Spec, seeds: Sequence[Seed]) -> list[Array]:
+        """The same for each of many."""
+        assert isinstance(spec, Values)
+        groups, width = self._grid(spec.shape)
+        rows = _rows(arrays.reshape(len(arrays), spec.size), groups, width)
+        scales = self._scales(rows, spec.size)
+        symbols = self._symbols(rows, scales, seeds)
+        return [scales, symbols.reshape(len(arrays), -1)[:, : spec.size].reshape(arrays.shape)]
 
     def decode(self, arrays: Sequence[Array], spec: Spec) -> Array:
         """Count back down and scale."""
@@ -84,15 +89,21 @@ class Linear:
             raise CorruptUpdate(
                 f"A scale should be zero or positive, normal, finite. Found {strange[0]:#06x}."
             )
-        groups, width = self._grid(symbols.shape)
-        rows = _rows(symbols.ravel(), groups, width).astype(np.float32)
+        return np.asarray(self.decode_many([scales[None], symbols[None]], spec)[0])
+
+    def decode_many(self, arrays: Sequence[Array], spec: Spec) -> Array:
+        """The same for each of many, whose scales are normal."""
+        assert isinstance(spec, Values)
+        scales, symbols = arrays
+        groups, width = self._grid(spec.shape)
+        rows = _rows(symbols.reshape(len(symbols), spec.size), groups, width).astype(np.float32)
         if self.bits == 1:
             rows += rows
             rows -= 1
         else:
             rows -= self._levels
-        rows *= _as_float(scales)[:, None]
-        return rows.reshape(-1)[: symbols.size].reshape(symbols.shape)
+        rows *= _as_float(scales)[:, :, None]
+        return rows.reshape(len(symbols), -1)[:, : spec.size].reshape(symbols.shape)
 
     @property
     def _levels(self) -> np.float32:
@@ -111,23 +122,24 @@ class Linear:
 
     def _scales(self, rows: Array, size: int) -> Array:
         """One step a group, rounded up to the upper half of a float32."""
-        groups, width = rows.shape
+        _, groups, width = rows.shape
         if self.bits == 1 and self.rounding == "nearest":
             counts = np.full(groups, width)
             counts[-1:] -= groups * width - size
-            wanted = (np.abs(rows).sum(axis=1, dtype=np.float64) / counts).astype(np.float32)
+            # Converted first: a sum that converts as it goes may round otherwise when there are more rows.
+            wanted = (np.abs(rows).astype(np.float64).sum(axis=2) / counts).astype(np.float32)
         else:
-            wanted = np.abs(rows).max(axis=1, initial=0) / self._levels
+            wanted = np.abs(rows).max(axis=2, initial=0) / self._levels
         up = (wanted.view(np.uint32) + np.uint32(0xFFFF)) >> np.uint32(16)
         # At the end of float32's range the largest level would be infinite: there the scale is rounded down.
         most = (np.finfo(np.float32).max / self._levels).view(np.uint32) >> np.uint32(16)
         return np.where(wanted == 0, 0, np.clip(up, SMALLEST_SCALE, most)).astype(np.uint16)
 
-    def _symbols(self, rows: Array, scales: Array, seed: Seed) -> Array:
+    def _symbols(self, rows: Array, scales: Array, seeds: Sequence[Seed]) -> Array:
         """The number of each value's level, counted from the lowest."""
         if self.bits == 1 and self.rounding == "nearest":
             return (rows >= 0).astype(np.uint8)
-        places = rows / _as_float(np.where(scales == 0, ONE, scales))[:, None]
+        places = rows / _as_float(np.where(scales == 0, ONE, scales))[:, :, None]
         if self.bits == 1:
             places *= np.float32(0.5)
             places += np.float32(0.5)
@@ -136,19 +148,21 @@ class Linear:
         if self.rounding == "nearest":
             np.rint(places, out=places)
         else:
-            places += np.random.default_rng(seed).random(places.shape, np.float32)
+            for each, seed in zip(places, seeds, strict=True):
+                each += np.random.default_rng(seed).random(each.shape, np.float32)
         highest = 1 if self.bits == 1 else 2 * self._levels
         # The conversion cuts the fraction off, which for numbers that are not negative is rounding down.
         return np.clip(places, 0, highest, out=places).astype(np.uint8)
 
 
 def _rows(values: Array, groups: int, width: int) -> Array:
-    """One row a group, the last one filled up with zeros."""
-    if values.size == groups * width:
-        return values.reshape(groups, width)
-    padded = np.zeros(groups * width, values.dtype)
-    padded[: values.size] = values
-    return padded.reshape(groups, width)
+    """For each row one row a group, the last one filled up with zeros."""
+    many, size = values.shape
+    if size == groups * width:
+        return values.reshape(many, groups, width)
+    padded = np.zeros((many, groups * width), values.dtype)
+    padded[:, :size] = values
+    return padded.reshape(many, groups, width)
 
 
 def _as_float(scales: Array) -> Array:

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from phloem.compression.bits import dtype_of, pack, packed_bytes, unpack
+from phloem.compression.bits import dtype_of, pack, pack_many, packed_bytes, unpack
 from phloem.errors import CorruptUpdate
 
 
@@ -39,6 +39,17 @@ def encode(positions: NDArray[np.int64], bound: int) -> bytes:
     unary = np.zeros(_unary_bits(count, bound, low), np.uint8)
     unary[np.cumsum(gaps >> low) + np.arange(count)] = 1
     return pack((gaps & (1 << low) - 1).astype(dtype_of(low)), low) + pack(unary, 1)
+
+
+def encode_many(rows: NDArray[np.int64], bound: int) -> NDArray[np.uint8]:
+    """Code each row of positions by itself, all at once; one row of bytes each."""
+    height, count = rows.shape
+    low = low_bits(count, bound)
+    gaps = np.diff(rows, prepend=-1, axis=1) - 1
+    unary = np.zeros((height, _unary_bits(count, bound, low)), np.uint8)
+    np.put_along_axis(unary, np.cumsum(gaps >> low, axis=1) + np.arange(count), np.uint8(1), axis=1)
+    lows = (gaps & (1 << low) - 1).astype(dtype_of(low))
+    return np.concatenate([pack_many(lows, low), pack_many(unary, 1)], axis=1)
 
 
 def decode(data: bytes, count: int, bound: int) -> NDArray[np.int64]:

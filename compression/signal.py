@@ -44,6 +44,11 @@ class Values:
         """Serialise."""
         return array.astype("<f4", copy=False).tobytes()
 
+    def pack_many(self, arrays: Array) -> NDArray[np.uint8]:
+        """Serialise arrays that lie along a first axis, each to a row of bytes."""
+        rows = np.ascontiguousarray(arrays, "<f4").reshape(len(arrays), self.size)
+        return rows.view(np.uint8).reshape(len(arrays), self.most_bytes)
+
     def unpack(self, data: bytes) -> Array:
         """Parse into an array that owns its memory."""
         return np.frombuffer(data, "<f4").astype(np.float32).reshape(self.shape)
@@ -64,6 +69,10 @@ class Symbols:
     def pack(self, array: Array) -> bytes:
         """Serialise."""
         return packing.pack(array.ravel(), self.bits)
+
+    def pack_many(self, arrays: Array) -> NDArray[np.uint8]:
+        """Serialise arrays that lie along a first axis, each to a row of bytes."""
+        return packing.pack_many(arrays.reshape(len(arrays), math.prod(self.shape)), self.bits)
 
     def unpack(self, data: bytes) -> Array:
         """Parse."""
@@ -94,6 +103,10 @@ class Index:
     def pack(self, array: Array) -> bytes:
         """Serialise."""
         return rice.encode(array, self.bound)
+
+    def pack_many(self, arrays: Array) -> NDArray[np.uint8]:
+        """Serialise arrays that lie along a first axis, each to a row of bytes."""
+        return rice.encode_many(arrays, self.bound)
 
     def unpack(self, data: bytes) -> Array:
         """Parse."""

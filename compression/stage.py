@@ -98,6 +98,17 @@ class SharingStage(OpenStage, Protocol):
         """The number for each of the tensors, given their values, or their importance."""
 
 
+@runtime_checkable
+class BatchStage(Stage, Protocol):
+    """A stage that takes many signals at once, along a first axis, and does with each what it does alone."""
+
+    def encode_many(self, arrays: Array, spec: Spec, seeds: Sequence[Seed], /) -> list[Array]:
+        """The signals that replace each, as planned."""
+
+    def decode_many(self, arrays: Sequence[Array], spec: Spec, /) -> Array:
+        """Invert `encode_many`, which alone it is used on."""
+
+
 class ByteStage(Named, Protocol):
     """Squeezes the bytes of one tensor without loss."""
 

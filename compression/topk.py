@@ -85,6 +85,18 @@ class TopK:
         """Select by scores."""
         return Kept(self.count(array.size)).select(array, scores)
 
+    def encode_many(self, arrays: Array, spec: Spec, seeds: Sequence[Seed]) -> list[Array]:
+        """Select in each."""
+        return self._kept(spec).encode_many(arrays, spec, seeds)
+
+    def decode_many(self, arrays: Sequence[Array], spec: Spec) -> Array:
+        """Put the values back in their places."""
+        return self._kept(spec).decode_many(arrays, spec)
+
+    def _kept(self, spec: Spec) -> Kept:
+        assert isinstance(spec, Values)
+        return Kept(self.count(spec.size))
+
     def decode(self, arrays: Sequence[Array], spec: Spec) -> Array:
         """Put the values back in their places."""
         return Kept(len(arrays[0])).decode(arrays, spec)
