@@ -27,8 +27,8 @@ from tests.compression.mutations import Specimen
 from tests.compression.sweep import GOLDEN, Case, golden_cases, others, survives, sweep
 
 FOLDERS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
-FLOATS_A_CASE = 1500
-OTHERS_A_CASE = 2
+FLOATS_A_CASE = 500
+OTHERS_A_CASE = 1
 SLACK_BYTES = 1 << 16
 
 
