@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from safetensors.numpy import load_file
 
 from phloem.compression.update import digest
 from phloem.config import Experiment
+from phloem.errors import ConfigError
 from phloem.ledger import Ledger
 from phloem.simulation.run import simulate
 from phloem.summary import summarise
@@ -55,23 +57,25 @@ def settings(values: dict[str, Any]) -> list[str]:
     return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
 
 
-def start(*arguments: str, cwd: Path, root: Path) -> subprocess.Popen[str]:
-    """Start the command line as a user does, in a process of its own."""
-    return subprocess.Popen(
+@contextmanager
+def started(*arguments: str, cwd: Path, root: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start the command line as a user does, in a process of its own; it ends here at the latest."""
+    with subprocess.Popen(
         [sys.executable, "-c", "from phloem.cli import main; main()", *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    try:
-        out, err = process.communicate(timeout=PATIENCE_S)
-    finally:
-        process.kill()
+    out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out, err
 
 
@@ -84,10 +88,11 @@ def wait_until(there: Callable[[], bool], process: subprocess.Popen[str]) -> Non
 
 
 def rounds_in(ledger: Path) -> int:
-    if not ledger.exists():
+    try:
+        with Ledger.open(ledger) as opened:
+            [(rounds,)] = opened.query("SELECT count(*) FROM round")
+    except ConfigError:  # not there yet, or about to be
         return 0
-    with Ledger.open(ledger) as opened:
-        [(rounds,)] = opened.query("SELECT count(*) FROM round")
     return int(rounds)
 
 
@@ -96,7 +101,8 @@ def test_json_is_one_object_and_users_own_code_lies_where_they_stand(tmp_path: P
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "my.toml").write_text('[data]\nsource = "own:digits"\n[model]\nname = "own:net"\n')
     arguments = ["my.toml", *settings(TINY), "--seed", "7", "--no-reference", "--json", "-o", "out [1]"]
-    code, out, err = finish(start("simulate", *arguments, cwd=tmp_path, root=root))
+    with started("simulate", *arguments, cwd=tmp_path, root=root) as process:
+        code, out, err = finish(process)
     assert (code, err) == (0, "")
     summary = json.loads(out)
     assert summary == summarise(tmp_path / "out [1]").as_dict() | {"run_dir": "out [1]"}
@@ -112,7 +118,8 @@ def test_json_is_one_object_and_users_own_code_lies_where_they_stand(tmp_path: P
 
 def test_a_process_says_bad_input_by_its_exit_code(tmp_path: Path, root: Path) -> None:
     """Protects shells: the code is the process's own, and the sentence is on standard error."""
-    code, out, err = finish(start("simulate", "--set", "run.rounds=0", cwd=tmp_path, root=root))
+    with started("simulate", "--set", "run.rounds=0", cwd=tmp_path, root=root) as process:
+        code, out, err = finish(process)
     assert (code, out) == (2, "")
     assert err.startswith("phloem: 'run.rounds' should be")
     assert list(tmp_path.iterdir()) == []
@@ -130,18 +137,19 @@ def interrupt(process: subprocess.Popen[str]) -> str:
 def test_ctrl_c_before_the_first_round_leaves_nothing(tmp_path: Path, root: Path) -> None:
     """Protects against folders of runs that never began."""
     (tmp_path / "own.py").write_text(OWN)
-    process = start("simulate", "--set", "data.source=own:slow", "-o", "out", cwd=tmp_path, root=root)
-    wait_until((tmp_path / "waiting").exists, process)
-    assert interrupt(process) == "Interrupted before the run began. Nothing was written.\n"
+    arguments = ["--set", "data.source=own:slow", "-o", "out"]
+    with started("simulate", *arguments, cwd=tmp_path, root=root) as process:
+        wait_until((tmp_path / "waiting").exists, process)
+        assert interrupt(process) == "Interrupted before the run began. Nothing was written.\n"
     assert not (tmp_path / "out").exists()
 
 
 def test_ctrl_c_in_a_run_leaves_its_last_finished_round(tmp_path: Path, root: Path) -> None:
     """Protects what was computed: ledger and model are readable, and are those of one and the same round."""
     values = {**TINY, "run.rounds": 100_000}
-    process = start("simulate", *settings(values), "-o", "out", cwd=tmp_path, root=root)
-    wait_until(lambda: rounds_in(tmp_path / "out" / "run.sqlite") >= 2, process)
-    said = interrupt(process)
+    with started("simulate", *settings(values), "-o", "out", cwd=tmp_path, root=root) as process:
+        wait_until(lambda: rounds_in(tmp_path / "out" / "run.sqlite") >= 2, process)
+        said = interrupt(process)
     last = rounds_in(tmp_path / "out" / "run.sqlite")
     assert said.startswith(f"Interrupted. The ledger and the model after round {last} are in out.")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -163,9 +171,9 @@ def test_ctrl_c_in_the_reference_leaves_the_run(tmp_path: Path, root: Path) -> N
     """Protects the run itself: it is complete, and half a reference is not compared with it."""
     (tmp_path / "own.py").write_text(OWN)
     values = {**TINY, "model.name": "own:patient"}
-    process = start("simulate", *settings(values), "-o", "out", cwd=tmp_path, root=root)
-    wait_until((tmp_path / "waiting").exists, process)
-    assert "after round 2 are in out" in interrupt(process)
+    with started("simulate", *settings(values), "-o", "out", cwd=tmp_path, root=root) as process:
+        wait_until((tmp_path / "waiting").exists, process)
+        assert "after round 2 are in out" in interrupt(process)
     summary = summarise(tmp_path / "out")
     assert (summary.rounds, summary.reference) == (2, None)
     assert summary.model_sha256 == digest(load_file(tmp_path / "out" / "model.safetensors"))
