@@ -40,8 +40,8 @@ def both_ways(uplink: str, downlink: str, error: float = 0.0) -> Settings:
 
 VARIANTS: dict[str, Settings] = {
     "dense": DENSE,
-    "rdo": both_ways("ef | rdo:bpp=0.4", "rdo:bpp=0.3", error=0.03),
-    "rdo, thrifty": both_ways("ef | rdo:bpp=0.2", "rdo:bpp=0.3", error=0.06),
+    "rdo": both_ways("ef | rdo:bpp=0.5", "rdo:bpp=0.3", error=0.015),
+    "rdo, thrifty": both_ways("ef | rdo:bpp=0.3", "rdo:bpp=0.3", error=0.05),
     "STC 1 %": both_ways("ef | ternary:0.01", "ternary:0.01"),
     "top 1 %, fp16": both_ways("ef | topk:0.01 | fp16", "topk:0.01 | fp16"),
     "PowerSGD 2, fp16": both_ways("ef | lowrank:2 | fp16", "lowrank:2 | fp16"),

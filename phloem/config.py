@@ -105,15 +105,15 @@ CodecText = Annotated[str, BeforeValidator(_known_codec)]
 class UplinkConfig(Section):
     """How a client's update is sent to the server."""
 
-    codec: CodecText = "ef | topk:0.05 | linear:4 | zstd"
+    codec: CodecText = "ef | rdo:bpp=0.25"
 
 
 class DownlinkConfig(Section):
     """How the global model is sent to the clients."""
 
-    codec: CodecText = "topk:0.05 | linear:4 | zstd"
+    codec: CodecText = "rdo:bpp=0.3"
     """For the step from the model a client holds to the global one; what it leaves out is in the next."""
-    anchor: CodecText = "fp16 | zstd"
+    anchor: CodecText = "rdo:bpp=4"
     """For the model in full, to a client that holds none."""
     error: Fraction = 0.05
     """How far a client's model may be from the global one, as a share of its l2 norm, where `codec` is `rdo`:

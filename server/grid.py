@@ -59,13 +59,24 @@ class CompressedGrid(Grid):
     an error reply, which Flower's strategies leave out. `uplink` and `downlink` count bytes.
     """
 
-    def __init__(self, grid: Grid, downlink: str = "linear:6 | zstd", *, held_models: int = CAPACITY) -> None:
-        """Wrap `grid`; `downlink` codes the step from what a node holds; see `held.py` for `held_models`.
+    def __init__(
+        self,
+        grid: Grid,
+        downlink: str = "rdo:bpp=0.5",
+        *,
+        error: float = 0.02,
+        held_models: int = CAPACITY,
+    ) -> None:
+        """Wrap `grid`; `downlink` codes the step from the model a node holds to the strategy's.
+
+        With `rdo` a step takes what it needs to come within `error` of the strategy's model, as a share of
+        its l2 norm; other codecs, and an error of 0, follow their own target. At most `held_models`
+        different models are remembered; a node whose model is forgotten gets it in full.
 
         Raises:
             CodecError: `downlink` names no working codec.
         """
-        self._grid, self._downlink = grid, Downlink(codec(downlink), FULL, held_models)
+        self._grid, self._downlink = grid, Downlink(codec(downlink), FULL, held_models, error)
         self._schema: Schema | None = None
         self._held = Held()
         self._acked: dict[int, int] = {}

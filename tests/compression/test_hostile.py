@@ -103,7 +103,7 @@ def test_no_length_but_the_right_one(text: str) -> None:
     receiver = codec(text)
     payloads, _ = receiver.body.encode(UPDATE, SCHEMA, {}, 0)
     for i in range(len(payloads)):
-        for wrong in (payloads[i] + b"\0", payloads[i][:-1], b""):
+        for wrong in {payloads[i] + b"\0", payloads[i][:-1], b""} - {payloads[i]}:
             assert not survives(receiver, framed((*payloads[:i], wrong, *payloads[i + 1 :]), receiver))
 
 
