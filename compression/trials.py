@@ -155,7 +155,7 @@ class _Trial:
         components, scale = self._components, self._scale
         count = components.matrix.size
         variance = components.energy / count
-        if count < SMALLEST_ROTATED or variance > LIGHT_TAILS * components.mean**2:
+        if count < SMALLEST_ROTATED or variance == 0 or variance > LIGHT_TAILS * components.mean**2:
             return False
         square = variance * scale.inverse**2
         error = min(scale.price / (2 * math.log(2)), square)

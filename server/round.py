@@ -140,18 +140,20 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
     for item in sorted(arrived, key=lambda a: client_order(a.client)):
         version = held.position(item.client).version
         expected = Expected(item.client, round_number, version, acked[item.client])
-        started = time.perf_counter()
+        started, seq = time.perf_counter(), expected.acked_seq
         try:
             if item.silent:
                 raise RejectedUpdate("silent", "No reply within the round's time.")
             if item.failure:
                 raise RejectedUpdate("failure", brief(item.failure))
             reply = read_reply(item.fields, expected, limits)
-            held = held.confirm(item.client)
+            held, seq = held.confirm(item.client), reply.seq
             if reply.samples == 0:
                 continue
             sane = read_update(reply, item.blob, uplink, setting.learner.schema, limits)
         except RejectedUpdate as error:
+            if error.code == "change":  # dropped for good: else it would come back, as residual, every round
+                acked[item.client] = seq
             if error.code == "failure":
                 held = held.forget(item.client)  # it may have lost its model: send it in full next time
             refused.append(Refused(item.client, error.code, str(error)))

@@ -208,3 +208,13 @@ def test_real_updates(root: Path, vector: str, bpp: float, most: float) -> None:
     size, error = carried(update, Codec(Rdo(bpp=bpp)))
     assert size <= bpp * Schema.of(update).parameters / 8 + 64 + 4 * len(update)
     assert error <= most
+
+
+@pytest.mark.parametrize("size", [1, 64, 320, 5000])
+def test_a_tensor_of_zeros_beside_others(size: int) -> None:
+    """A bias that has not moved yet is zeros, in nearly every first update there is."""
+    rng = np.random.default_rng(0)
+    update = {"w": rng.standard_normal((320, 84), np.float32), "b": np.zeros(size, np.float32)}
+    sender = codec("rdo:bpp=0.1")
+    blob, _ = sender.encode(update)
+    assert not sender.decode(blob, Schema.of(update))["b"].any()

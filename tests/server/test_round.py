@@ -104,6 +104,14 @@ def test_a_client_is_sent_what_it_is_known_to_lack() -> None:
     assert len(held.position("camera").sent) == 1
 
 
+def test_an_update_that_is_too_large_is_dropped_for_good() -> None:
+    """Protects a client from being shut out: what is refused for its size does not come back with the next."""
+    outcome = do(arrived("0", update(1, scale=1e6)))
+    assert [(r.client, r.code) for r in outcome.refused] == [("0", "change")]
+    assert outcome.state.acked["0"] == 1
+    assert digest(outcome.state.model) == digest(STATE.model)
+
+
 def test_an_idle_client_is_neither_applied_nor_refused() -> None:
     """Protects streams that run dry: no samples is an honest answer, without weight."""
     idle = arrived("0", update(1, scale=9.0), samples=0, correct=0, seq=0)
