@@ -105,7 +105,7 @@ def test_a_client_is_sent_what_it_is_known_to_lack() -> None:
 
 
 def test_an_update_that_is_too_large_is_dropped_for_good() -> None:
-    """Protects a client from being shut out: what is refused for its size does not come back with the next."""
+    """Protects a client from being shut out: what is refused for its size does not come back."""
     outcome = do(arrived("0", update(1, scale=1e6)))
     assert [(r.client, r.code) for r in outcome.refused] == [("0", "change")]
     assert outcome.state.acked["0"] == 1
