@@ -125,7 +125,7 @@ class DownlinkConfig(Section):
     @classmethod
     def _no_feedback(cls, text: str) -> str:
         if codec(text).feedback is not None:
-            raise ValueError("a codec without `ef`: the server's residual is the step not yet sent")
+            raise ValueError("a codec without `ef`: what a step leaves out is in the next one anyway")
         return text
 
 

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from phloem.report.units import human_bytes
 from phloem.summary import Summary, Traffic
-
-UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-def human_bytes(count: float) -> str:
-    """Return a size in powers of 1000, with three digits: `12.3 kB`."""
-    power = 0
-    while abs(count) >= 999.5 and power < len(UNITS) - 1:
-        count, power = count / 1000, power + 1
-    digits = 0 if power == 0 or count >= 99.95 else 1 if count >= 9.995 else 2
-    return f"{count:.{digits}f} {UNITS[power]}"
 
 
 def closing_table(summary: Summary) -> Table:

@@ -77,8 +77,8 @@ def bytes_figure(rounds: Sequence[RoundBytes]) -> Figure | None:
     return Figure(
         "bytes",
         "Bytes a round",
-        "Payload of all clients together. A client's first message down is the whole model, "
-        "the later ones are the steps since it last came.",
+        "Payload of all clients together. Down goes the step from the model that a client "
+        "holds to the global one, however long it was away.",
         traces,
         {
             "barmode": "stack",
@@ -132,7 +132,7 @@ def _ladder_figure(ladder: Ladder, name: str, all_sizes: Sequence[float], longes
                 {
                     **look,
                     "y": place,
-                    "text": human_bytes(size) + (f"  ÷ {share:.2g}" if share >= 1.05 else ""),
+                    "text": human_bytes(size) + (f"  ÷ {share:.3g}" if share >= 1.05 else ""),
                 }
                 for place, size, share in zip(places, sizes, shares, strict=True)
             ],

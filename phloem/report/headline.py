@@ -111,7 +111,7 @@ def _title(summary: Summary) -> str:
 
 
 def _fewer(ratio: float) -> str:
-    return f"{human_ratio(ratio, 2)} fewer" if ratio >= NOTICEABLE else "no fewer"
+    return f"{human_ratio(ratio)} fewer" if ratio >= NOTICEABLE else "no fewer"
 
 
 def _sentence(summary: Summary, difference: float | None) -> str:

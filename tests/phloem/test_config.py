@@ -48,7 +48,7 @@ def test_toml_holds_every_setting(tmp_path_factory: pytest.TempPathFactory, expe
 
 def test_codecs_are_kept_in_their_canonical_text() -> None:
     """Protects the ledger's digest: two spellings of one codec are one experiment."""
-    spelt = Experiment().with_values({"uplink.codec": "ef|topk:.05|linear:4|zstd"})
+    spelt = Experiment().with_values({"uplink.codec": "ef|rdo:bpp=.25"})
     assert spelt == Experiment()
     for text in (Experiment().uplink.codec, Experiment().downlink.codec, Experiment().downlink.anchor):
         assert str(codec(text)) == text
@@ -122,9 +122,9 @@ def test_a_key_like_no_other_gets_no_guess() -> None:
         ("model.hidden", "12,x", "a whole number", "[128]"),
         ("model.hidden", [0], "greater than or equal to 1", "[128]"),
         ("model.hidden", {"a": 1}, "whole numbers such as '128,64'", "[128]"),
-        ("uplink.codec", 5, "the text of a codec", '"ef | topk'),
-        ("downlink.codec", "ef | fp16", "a codec without `ef`", '"topk'),
-        ("downlink.anchor", "ef | fp16", "a codec without `ef`", '"fp16 | zstd"'),
+        ("uplink.codec", 5, "the text of a codec", '"ef | rdo'),
+        ("downlink.codec", "ef | fp16", "a codec without `ef`", '"rdo:bpp=0.3"'),
+        ("downlink.anchor", "ef | fp16", "a codec without `ef`", '"rdo:bpp=4"'),
     ],
 )
 def test_a_wrong_value_is_told_what_was_expected_found_and_usual(

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from phloem.report.units import human_bytes
 from phloem.summary import Reference, Summary, Traffic
-from phloem.table import both_ways, closing_table, human_bytes
+from phloem.table import both_ways, closing_table
 
 DENSE = Traffic(payload_bytes=1_050_000, object_bytes=1_100_000, dense_bytes=1_000_000, saved_ratio=1 / 1.05)
 UP = Traffic(payload_bytes=20_000, object_bytes=56_000, dense_bytes=1_000_000, saved_ratio=50.0)
@@ -46,7 +47,7 @@ SUMMARY = Summary(
         (999_501, "1.00 MB"),
         (12_345_678, "12.3 MB"),
         (5e9, "5.00 GB"),
-        (7e15, "7000 TB"),
+        (7e15, "7,000 TB"),
     ],
 )
 def test_sizes_have_three_digits_and_never_four(count: float, text: str) -> None:
