@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from phloem.config import Experiment, parse_assignments
-from phloem.report.units import human_bytes
 from phloem.simulation.run import simulate
 from phloem.summary import summarise
+from phloem.units import human_bytes
 
 Settings = dict[str, object]
 

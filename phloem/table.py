@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from phloem.report.units import human_bytes
 from phloem.summary import Summary, Traffic
+from phloem.units import human_bytes
 
 
 def closing_table(summary: Summary) -> Table:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from phloem.report.units import tick_bytes
+from phloem.units import tick_bytes
 
 Json = dict[str, Any]
 

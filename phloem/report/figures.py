@@ -13,7 +13,7 @@ from itertools import pairwise
 from phloem.ledger import Distillation
 from phloem.report.axes import Json, axis, linear_byte_axis, log_byte_axis
 from phloem.report.questions import Ladder, Progress, RoundBytes
-from phloem.report.units import human_bytes, human_percent, human_points, human_ratio, plural
+from phloem.units import human_bytes, human_percent, human_points, human_ratio, plural
 
 WORDS = {"up": "Up, client to server", "down": "Down, server to client"}
 COLOURS = {"up": "--up", "down": "--down"}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phloem.report.units import (
+from phloem.summary import Summary, Traffic
+from phloem.units import (
     human_bytes,
     human_percent,
     human_points,
@@ -16,7 +17,6 @@ from phloem.report.units import (
     human_seconds,
     plural,
 )
-from phloem.summary import Summary, Traffic
 
 NOTICEABLE = 1.05  # a ratio below this is not a saving to put into a title
 

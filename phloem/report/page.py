@@ -23,8 +23,8 @@ from phloem.report.headline import Headline, headline
 from phloem.report.script import SCRIPT
 from phloem.report.style import STYLE
 from phloem.report.template import PAGE
-from phloem.report.units import human_bytes
 from phloem.summary import LEDGER_NAME, REFERENCE_NAME, Summary, summarise
+from phloem.units import human_bytes
 
 REPORT_NAME = "report.html"
 EXPERIMENT_NAME = "experiment.toml"

@@ -19,7 +19,7 @@ from phloem.errors import ConfigError, MissingExtra
 from phloem.ledger import Evaluation, Ledger, Message, Rejection, Stage
 from phloem.report import page, write_report
 from phloem.report.script import SCRIPT
-from phloem.report.units import human_bytes, human_points, human_ratio, human_seconds, tick_bytes
+from phloem.units import human_bytes, human_points, human_ratio, human_seconds, tick_bytes
 from tests.phloem.plausible_run import Story, write_run
 
 pytest.importorskip("plotly", reason="the extra `report` is not installed")

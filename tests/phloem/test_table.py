@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from phloem.report.units import human_bytes
 from phloem.summary import Reference, Summary, Traffic
 from phloem.table import both_ways, closing_table
+from phloem.units import human_bytes
 
 DENSE = Traffic(payload_bytes=1_050_000, object_bytes=1_100_000, dense_bytes=1_000_000, saved_ratio=1 / 1.05)
 UP = Traffic(payload_bytes=20_000, object_bytes=56_000, dense_bytes=1_000_000, saved_ratio=50.0)
