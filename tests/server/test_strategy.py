@@ -90,8 +90,8 @@ def test_a_client_that_failed_is_sent_a_step_from_the_first_version(tmp_path: Pa
             long_error(replies[0])
         return replies
 
-    settings = {"run.rounds": 4, "uplink.codec": "dense", "downlink.codec": "linear:8"}
-    _, ledger = run(broken, tmp_path / "run", EXPERIMENT.with_values(settings))
+    codecs = {"uplink.codec": "dense", "downlink.codec": "linear:8", "downlink.anchor": "dense"}
+    _, ledger = run(broken, tmp_path / "run", EXPERIMENT.with_values({"run.rounds": 4, **codecs}))
     with ledger:
         assert reasons(ledger) == [(2, "0", "failure")]
         assert [row.accepted for row in ledger.read(Round)] == [3, 2, 3, 3]
