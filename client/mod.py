@@ -1,9 +1,9 @@
 """The drop-in for any Flower ClientApp: `ClientApp(mods=[compress_mod("rdo:bpp=0.2")])`.
 
-The app goes on reading and writing plain arrays. Around it, the model comes in as the cheapest chain
-of steps from the version this client holds, and the trained arrays go out as a compressed delta
-with error feedback. It needs `CompressedGrid` on the server's side, and NumPy alone on this one;
-without that grid, messages pass as they are.
+The app goes on reading and writing plain arrays. Around it, the model comes in as a step from the one
+this client holds, and the trained arrays go out as a compressed delta with error feedback. It needs
+`CompressedGrid` on the server's side, and NumPy alone on this one; without that grid, messages pass as
+they are.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def _receive(content: RecordDict, context: Context) -> tuple[ClientState, Record
     state = read_state(context.state)
     chain = get_blob(content)
     if chain is None:
-        state = replace(state, model=floats(plain), held=delivery.version)
+        arrays = floats(plain)
+        if state.model is not None and Schema.of(arrays) != Schema.of(state.model):
+            state = ClientState(seq=state.seq)  # what is owed to another model is not owed to this one
+        state = replace(state, model=arrays, held=delivery.version)
         context.state[LAYOUT] = ConfigRecord({"order": layout(plain)})
     else:
         if state.model is None:

@@ -57,12 +57,13 @@ def floats(content: RecordDict) -> dict[str, np.ndarray]:
     Some of Flower's strategies turn what they get into float64. Arrays of other types or without axes, such
     as counters, which strategies average into floats, are no updates: they stay where they are.
     """
-    return {
-        f"{record}/{name}": array.numpy().astype(np.float32)
-        for record, arrays in content.array_records.items()
-        for name, array in arrays.items()
-        if array.stype == NUMPY and array.dtype in ("float32", "float64") and len(array.shape)
-    }
+    with np.errstate(over="ignore"):  # float64 beyond float32: infinite, which whoever asks checks
+        return {
+            f"{record}/{name}": array.numpy().astype(np.float32)
+            for record, arrays in content.array_records.items()
+            for name, array in arrays.items()
+            if array.stype == NUMPY and array.dtype in ("float32", "float64") and len(array.shape)
+        }
 
 
 def without(content: RecordDict, names: Iterable[str]) -> RecordDict:

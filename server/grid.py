@@ -1,15 +1,17 @@
 """The drop-in for any Flower ServerApp: `strategy.start(grid=CompressedGrid(grid), ...)`.
 
-The strategy goes on sending and getting plain arrays. What crosses the wire instead is, down, the
-cheapest chain of steps from the version each node holds, and up, the delta that `compress_mod` made.
+The strategy goes on sending and getting plain arrays. What crosses the wire instead is, down, a step
+from the model each node holds, and up, the delta that `compress_mod` made.
 The strategy sees its own arrays plus that delta, so nothing a codec leaves out is lost to it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -35,6 +37,16 @@ class Sent:
     held: Model | None
     """What the node holds if it got the message; None where nothing was compressed."""
 
+    @property
+    def node(self) -> int:
+        """To whom."""
+        return self.message.metadata.dst_node_id
+
+    @property
+    def expired(self) -> bool:
+        """Whether Flower itself no longer waits for the reply."""
+        return time.time() > self.message.metadata.created_at + self.message.metadata.ttl
+
 
 @dataclass
 class Traffic:
@@ -55,8 +67,9 @@ class CompressedGrid(Grid):
     """A Grid whose messages are compressed on their way; the strategy and the app cannot tell.
 
     A node gets its first model in full, as plain arrays; so does one that restarted. Nodes whose app
-    does not use `compress_mod` are served as well, uncompressed. A reply that does not decode becomes
-    an error reply, which Flower's strategies leave out. `uplink` and `downlink` count bytes.
+    does not use `compress_mod` are served as well, uncompressed. So are arrays that are not finite, and a
+    node that has yet to answer. A reply that does not decode becomes an error reply, which Flower's
+    strategies leave out. `uplink` and `downlink` count bytes.
     """
 
     def __init__(
@@ -77,8 +90,8 @@ class CompressedGrid(Grid):
             CodecError: `downlink` names no working codec.
         """
         self._grid, self._downlink = grid, Downlink(codec(downlink), FULL, held_models, error)
-        self._schema: Schema | None = None
         self._held = Held()
+        self._layouts: dict[str, list[str]] = {}
         self._acked: dict[int, int] = {}
         self._sent: dict[str, Sent] = {}
         self.uplink, self.downlink = Traffic(), Traffic()
@@ -111,12 +124,17 @@ class CompressedGrid(Grid):
         """Compress and push."""
         pending = self._compress_all(messages)
         ids = list(self._grid.push_messages([sent.message for sent in pending]))
+        self._sent = {key: sent for key, sent in self._sent.items() if not sent.expired}
         self._sent.update(zip(ids, pending, strict=True))
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Pull and restore."""
-        return [self._restore(reply) for reply in self._grid.pull_messages(message_ids)]
+        replies = list(self._grid.pull_messages(message_ids))
+        restored = [self._restore(reply) for reply in replies]
+        for reply in replies:
+            self._sent.pop(reply.metadata.reply_to_message_id, None)
+        return restored
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -132,23 +150,39 @@ class CompressedGrid(Grid):
 
     def _compress_all(self, messages: Iterable[Message]) -> list[Sent]:
         """Compress; strategies put one and the same content in many messages, which is read once."""
-        batches: dict[int, list[Message]] = {}
-        for message in messages:
-            batches.setdefault(id(message.content), []).append(message)
-        return [sent for batch in batches.values() for sent in self._compress(batch)]
+        messages = list(messages)
+        batches: dict[int, dict[int, Message]] = {}
+        compressed: dict[int, Sent] = {}
+        # A second message to a node before it answered the first cannot tell it whether the answer counted,
+        # and the node would send it again: such a message goes as the app made it.
+        busy = {sent.node for sent in self._sent.values() if sent.held is not None and not sent.expired}
+        for place, message in enumerate(messages):
+            node = message.metadata.dst_node_id
+            if node in busy:
+                compressed[place] = Sent(message, message.content, {}, None)
+            else:
+                batches.setdefault(id(message.content), {})[place] = message
+            busy.add(node)
+        for batch in batches.values():
+            compressed.update(zip(batch, self._compress(list(batch.values())), strict=True))
+        return [compressed[place] for place in range(len(messages))]
 
     def _compress(self, batch: list[Message]) -> list[Sent]:
         """Compress messages that share their content."""
         original = batch[0].content
         model = floats(original)
-        if not model:
+        if not model or not is_finite(model):
             return [Sent(message, original, model, None) for message in batch]
-        schema = Schema.of(model)
-        if schema != self._schema:
-            self._schema, self._held = schema, Held()
+        schema, order = Schema.of(model), layout(original)
         nodes = [str(message.metadata.dst_node_id) for message in batch]
         self._held, plain = hold(self._held, model)
-        known = [node for node in nodes if self._held.position(node).version in self._held.models]
+        known = [
+            node
+            for node in nodes
+            if (there := self._held.models.get(self._held.position(node).version)) is not None
+            and Schema.of(there.weights) == schema
+            and self._layouts.get(node) == order
+        ]
         self._held, paths = send(self._held, known, model, self._downlink, seed=plain.version)
         return [
             self._carry(message, model, paths.get(node), plain)
@@ -181,7 +215,7 @@ class CompressedGrid(Grid):
         sent = self._sent.get(reply.metadata.reply_to_message_id)
         if sent is None or sent.held is None:
             return reply
-        node = sent.message.metadata.dst_node_id
+        node = sent.node
         if reply.has_error():
             self._held = self._held.forget(str(node))  # it may have lost its model
             return reply
@@ -202,6 +236,7 @@ class CompressedGrid(Grid):
             raise ProtocolError(f"Node {node} should hold version {expected.version}. Found {receipt.held}.")
         if sent.held is not None:
             self._held = self._held.arrive(str(node), sent.held)
+            self._layouts[str(node)] = layout(sent.original)
         plain = RecordDict({name: record for name, record in content.items() if name != MESSAGE})
         blob = get_blob(content)
         if blob is None:
@@ -214,9 +249,10 @@ class CompressedGrid(Grid):
                 f"Node {node} should send a number above {expected.acked_seq} on version {receipt.held}. "
                 f"Found number {header.seq} on version {header.base}."
             )
-        trained = add(sent.model, delta)
+        self._acked[node] = receipt.seq  # even if what follows drops it: else it would come back every round
+        with np.errstate(over="ignore"):
+            trained = add(sent.model, delta)
         if not is_finite(trained):
             raise ProtocolError(f"Node {node} should send finite arrays. Found an overflow.")
-        self._acked[node] = receipt.seq
         self.uplink.count(len(blob), schema.dense_bytes)
         return refilled(without(plain, [f"{UPDATE}/{BLOB}"]), layout(sent.original), trained)

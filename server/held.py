@@ -16,8 +16,12 @@ from functools import cached_property
 from phloem.compression.codec import EMPTY, Codec, CodecState, StageBytes
 from phloem.compression.frame import pack_chain
 from phloem.compression.rdo import Rdo
+from phloem.compression.statistics import is_statistic
 from phloem.compression.update import Schema, Update, add, digest, norm, subtract
 from phloem.protocol import FIRST_VERSION, HASH_BYTES, LONGEST_CHAIN, NO_VERSION
+
+FINEST, COARSEST = 1e-8, 0.999
+"""NMSE of a step with `rdo`: the least asked for, to a model of zeros; and that for statistics alone."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,10 @@ class _Sending:
         if not error or not isinstance(self._downlink.steps.body, Rdo):
             return self._downlink.steps
         allowed, found = error * norm(self._model), norm(difference)
-        return Codec(Rdo(nmse=(allowed / found) ** 2)) if found > allowed else None
+        if found > allowed:
+            return Codec(Rdo(nmse=max((allowed / found) ** 2, FINEST)))
+        exact = any(difference[t.name].any() for t in self._schema.tensors if is_statistic(t))
+        return Codec(Rdo(nmse=COARSEST)) if exact else None
 
     def _path_in_full(self, client: str) -> Path:
         if self._full is None:

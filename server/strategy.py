@@ -71,7 +71,7 @@ class DeltaAverage(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Make the instruction and the cheapest chain for each chosen client."""
+        """Make the instruction and the cheapest path for each chosen client."""
         self._started = time.perf_counter()
         clients = choose(self.setting, self.state, server_round)
         self.state, paths = instruct(self.setting, self.state, server_round, clients)
