@@ -20,6 +20,7 @@ import phloem
 from phloem import cli_bench, cli_codec
 from phloem import doctor as doctor_
 from phloem.cli_console import FAILED_RUN, INTERRUPTED, OK, JsonFlag, err, exit_codes, out, say
+from phloem.cli_interrupt import remembered
 from phloem.errors import ConfigError, MissingExtra
 from phloem.summary import Summary, summarise
 from phloem.table import closing_table
@@ -71,7 +72,7 @@ def simulate(
         directory = output or new_directory(experiment)
         command = _command(config, assignments or [], seed, no_reference)
         try:
-            with _progress(experiment, quiet=as_json) as on_progress:
+            with remembered() as check, _progress(experiment, check, quiet=as_json) as on_progress:
                 simulate(experiment, directory, on_progress=on_progress, command=command)
             page = _report(directory)
         except KeyboardInterrupt:
@@ -143,7 +144,9 @@ def _interrupted(directory: Path) -> NoReturn:
 
 
 @contextmanager
-def _progress(experiment: Experiment, *, quiet: bool) -> Iterator[Callable[[RoundDone], None]]:
+def _progress(
+    experiment: Experiment, check: Callable[[], None], *, quiet: bool
+) -> Iterator[Callable[[RoundDone], None]]:
     columns = [
         TextColumn("{task.description:<9}"),
         BarColumn(),
@@ -160,6 +163,7 @@ def _progress(experiment: Experiment, *, quiet: bool) -> Iterator[Callable[[Roun
             bar.update(tasks[done.run], completed=done.report.round)
             if done.report.accuracy is not None:
                 bar.update(tasks[done.run], accuracy=f"accuracy {100 * done.report.accuracy:.1f} %")
+            check()
 
         yield on_progress
 
