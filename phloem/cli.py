@@ -72,7 +72,7 @@ def simulate(
         directory = output or new_directory(experiment)
         command = _command(config, assignments or [], seed, no_reference)
         try:
-            with remembered() as check, _progress(experiment, check, quiet=as_json) as on_progress:
+            with remembered() as check, _progress(check, quiet=as_json) as on_progress:
                 simulate(experiment, directory, on_progress=on_progress, command=command)
             page = _report(directory)
         except KeyboardInterrupt:
@@ -144,9 +144,7 @@ def _interrupted(directory: Path) -> NoReturn:
 
 
 @contextmanager
-def _progress(
-    experiment: Experiment, check: Callable[[], None], *, quiet: bool
-) -> Iterator[Callable[[RoundDone], None]]:
+def _progress(check: Callable[[], None], *, quiet: bool) -> Iterator[Callable[[RoundDone], None]]:
     columns = [
         TextColumn("{task.description:<9}"),
         BarColumn(),
