@@ -45,6 +45,8 @@ def codecs(
         from phloem.bench.page import tables, write
         from phloem.bench.vectors import load, synthetic
 
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)  # before minutes of measuring, not after
         able, missing = (list(chosen(codec)), []) if codec else lineup(quick=quick)
         vectors = [*map(load, vector or []), *synthetic(seed, quick=quick)]
         result = measure(
