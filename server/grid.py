@@ -240,6 +240,8 @@ class CompressedGrid(Grid):
         plain = RecordDict({name: record for name, record in content.items() if name != MESSAGE})
         blob = get_blob(content)
         if blob is None:
+            if receipt.codec:
+                raise ProtocolError(f"Node {node} should send a frame of {receipt.codec!r:.80}. Found none.")
             return plain
         schema = Schema.of(sent.model)
         delta = codec(receipt.codec).decode(blob, schema)

@@ -103,6 +103,11 @@ class Held:
         """Note that a client may hold nothing any more but what it can make itself."""
         return self._moved(client, Position(FIRST_VERSION if client in self.makers else NO_VERSION))
 
+    def astray(self, client: str) -> Held:
+        """Forget a client that lost its way; one that began at the first version cannot make that."""
+        lost = self.position(client).confirmed == FIRST_VERSION
+        return replace(self, makers=self.makers - {client} if lost else self.makers).forget(client)
+
     def weights(self, client: str) -> Update:
         """Return what a client holds that arrived where it was sent."""
         return self.models[self.position(client).version].weights

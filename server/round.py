@@ -56,6 +56,8 @@ class Arrived:
     failure: str = ""
     silent: bool = False
     """Nothing came: the client may have taken what it was sent, or not."""
+    astray: bool = False
+    """What it was sent did not lead it to the version: it failed with a ProtocolError."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,8 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
         except RejectedUpdate as error:
             if error.code == "change":  # dropped for good: else it would come back, as residual, every round
                 acked[item.client] = seq
-            if error.code == "failure":
-                held = held.forget(item.client)  # it may have lost its model: send it in full next time
+            if error.code == "failure":  # it may have lost its model
+                held = held.astray(item.client) if item.astray else held.forget(item.client)
             refused.append(Refused(item.client, error.code, str(error)))
             continue
         accepted.append(Accepted(replace(sane, update={}), len(item.blob), time.perf_counter() - started))

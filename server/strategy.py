@@ -14,9 +14,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from phloem import ledger as rows
-from phloem.errors import RunError
+from phloem.errors import ProtocolError, RunError
 from phloem.ledger import Ledger
-from phloem.protocol import MESSAGE, Instruction
+from phloem.protocol import MESSAGE, Instruction, error_code
 from phloem.records import get_blob, put_blob, to_record
 from phloem.server.account import Delivered, down_rows, round_rows, up_row
 from phloem.server.held import Path
@@ -188,7 +188,8 @@ class DeltaAverage(Strategy):
 def read_message(client: str, reply: Message) -> Arrived:
     """Take a reply apart; what is missing or of another kind is left for the checks to find."""
     if reply.has_error():
-        return Arrived(client, {}, b"", f"[{reply.error.code}] {reply.error.reason}")
+        astray = reply.error.code == error_code(ProtocolError())
+        return Arrived(client, {}, b"", f"[{reply.error.code}] {reply.error.reason}", astray=astray)
     if not reply.has_content():
         return Arrived(client, {}, b"")
     fields = dict(reply.content.config_records.get(MESSAGE) or {})

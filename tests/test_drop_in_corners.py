@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 
 from phloem.client.mod import compress_mod
 from phloem.client.records import read_state
+from phloem.records import UPDATE
 from phloem.server.grid import CompressedGrid
 from phloem.simulation.grid import FIRST_NODE, LocalGrid
 
@@ -131,3 +133,22 @@ def test_statistics_are_never_within_the_error_allowed() -> None:
     assert grid._held.positions
     ask(grid, (NODE, after))
     np.testing.assert_allclose(grid._held.weights(str(NODE))["arrays/n.running_var"], 1e-3, rtol=1e-4)
+
+
+def test_a_reply_that_promises_a_frame_and_brings_none_is_an_error() -> None:
+    """The strategy never sees a message with half of its arrays."""
+
+    def strip(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        reply = call_next(message, context)
+        del reply.content[UPDATE]
+        return reply
+
+    app = ClientApp(mods=[strip, compress_mod("dense")])
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        return Message(message.content, reply_to=message)
+
+    grid = CompressedGrid(LocalGrid(app, 1, {}))
+    [reply] = grid.send_and_receive([Message(content(SMALL), NODE, "train")])
+    assert "Found none" in str(reply.error.reason)

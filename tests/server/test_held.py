@@ -185,3 +185,19 @@ def test_the_error_asked_for_is_kept_and_nothing_is_spent_beyond_it() -> None:
     assert 0.05 < norm(subtract(model(1), there)) / norm(model(1)) <= 0.1001
     held, paths = send(held.confirm("a"), ["a"], {n: t + 0 for n, t in there.items()}, downlink, seed=2)
     assert paths["a"].blob == b""
+
+
+def test_who_cannot_make_the_first_version_any_more_is_sent_the_model_in_full() -> None:
+    """A device that makes other bits after an upgrade is back in two rounds, not out for good."""
+    first, goals = model(0), walk(3)
+    held, paths = send(begin(first, ["a"]), ["a"], goals[1], DOWNLINK, seed=1)
+    other = {name: t + np.float32(1e-6) for name, t in first.items()}
+    state = follow(paths["a"], ClientState(), first)
+    held, paths = send(held.confirm("a"), ["a"], goals[2], DOWNLINK, seed=2)
+    assert follow(paths["a"], state, other).held == paths["a"].model.version
+    held, paths = send(held.confirm("a").astray("a"), ["a"], goals[3], DOWNLINK, seed=3)
+    assert paths["a"].base == FIRST_VERSION
+    with pytest.raises(ProtocolError, match="hash"):
+        follow(paths["a"], ClientState(), other)
+    held, paths = send(held.astray("a"), ["a"], goals[3], DOWNLINK, seed=4)
+    assert follow(paths["a"], ClientState(), other).held == paths["a"].model.version

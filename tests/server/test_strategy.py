@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flwr.app import ConfigRecord, Message
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from phloem.compression.update import digest, is_finite
-from phloem.errors import RunError
+from phloem.errors import ConfigError, ProtocolError, RunError
 from phloem.ledger import Ledger, Rejection, Round
 from phloem.ledger import Message as Row
-from phloem.protocol import FIRST_VERSION, MESSAGE
+from phloem.protocol import FIRST_VERSION, MESSAGE, error_code
+from phloem.server.strategy import read_message
 from phloem.simulation.grid import FIRST_NODE
 from phloem.summary import summarise
 from tests.server.mischief import EXPERIMENT, empty, long_error, run
@@ -161,3 +162,11 @@ def test_a_run_in_which_nobody_is_usable_ends(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"3 rounds in a row.*client '2': No reply within the round's time"):
         run(all_but_round_3, tmp_path / "run", experiment)
     assert summarise(tmp_path / "run").rounds == 6
+
+
+def test_a_client_that_did_not_find_its_way_is_told_from_one_that_broke() -> None:
+    """Only who says that the chain led nowhere has shown that it cannot make the first version."""
+    asked = Message(RecordDict(), FIRST_NODE, "train")
+    for error, astray in ((ProtocolError("hash"), True), (ConfigError("diverged"), False)):
+        reply = Message(Error(error_code(error), str(error)), reply_to=asked)
+        assert read_message("0", reply).astray is astray
