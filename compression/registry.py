@@ -74,12 +74,20 @@ FEEDBACKS: dict[str, type[Feedback]] = {
 }
 
 
+MOST_PARTS = 16
+"""A codec's text may come from outside, and every part costs a decoder time."""
+
+
 def parse(text: str) -> tuple[Feedback | None, Body]:
     """Read a codec's text.
 
     Raises:
         CodecError: an unknown name, a wrong argument, or parts that do not work in this order.
     """
+    if text.count("|") >= MOST_PARTS:
+        raise CodecError(
+            f"A codec should have at most {MOST_PARTS} parts. Found {text.count('|') + 1}. Leave some out."
+        )
     parts = [_split(part, text) for part in text.split("|")]
     feedback = None
     first = parts[0][0]

@@ -18,7 +18,7 @@ from phloem.compression.frame import pack_chain
 from phloem.compression.rdo import Rdo
 from phloem.compression.statistics import is_statistic
 from phloem.compression.update import Schema, Update, add, digest, norm, subtract
-from phloem.protocol import FIRST_VERSION, HASH_BYTES, LONGEST_CHAIN, NO_VERSION
+from phloem.protocol import FIRST_VERSION, LONGEST_CHAIN, NO_VERSION, model_hash
 
 FINEST, COARSEST = 1e-8, 0.999
 """NMSE of a step with `rdo`: the least asked for, to a model of zeros; and that for statistics alone."""
@@ -35,7 +35,7 @@ class Model:
     @cached_property
     def hash(self) -> bytes:
         """What a client that holds it must find."""
-        return bytes.fromhex(digest(self.weights))[:HASH_BYTES]
+        return model_hash(self.weights)
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,6 @@ STRETCH = _stretch()
 RATE = np.array([int(65536 / (n + 1.6)) for n in range(1 << COUNT_BITS)], np.int32)
 """Adaptation rate after so many decisions."""
 
-COST = np.array([-math.log2((i + 0.5) / 4097) for i in range(4097)], np.float32)
-"""Bits for an event by the upper 12 bits of its probability; only encoders look here."""
-
 CENTER = np.array([128, *(round(294.4 * 2 ** ((level - 1) / 2)) for level in range(1, LEVELS))], np.int64)
 """Middle of each level of activity, in 1/65536 steps."""
 

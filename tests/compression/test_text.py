@@ -77,6 +77,8 @@ def test_one_codec_one_text(text: str, canonical: str) -> None:
         ("fp16 | linear:4", "Found only symbols"),
         ("topk:0.1 | fp16 | dense", "Found only index and symbols"),
         ("zstd | linear:4", "`linear` should come before the stages that act on bytes"),
+        (" | ".join(["zstd"] * 17), "at most 16 parts. Found 17"),
+        ("zstd|" * 1_000_000 + "zstd", "at most 16 parts. Found 1000001"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(text: str, complaint: str) -> None:
