@@ -23,6 +23,7 @@ from phloem.errors import PhloemError, ProtocolError
 from phloem.protocol import FULL, MESSAGE, Delivery, Receipt, error_code
 from phloem.records import BLOB, UPDATE, floats, get_blob, layout, put_blob, refilled, without
 from phloem.server.held import Downlink, Held, Model, Path, hold, send
+from phloem.server.sanitize import brief
 
 CAPACITY = 1000
 
@@ -224,9 +225,8 @@ class CompressedGrid(Grid):
         try:
             reply.content = self._open(node, reply.content, sent)
         except PhloemError as error:
-            return Message(
-                Error(error_code(error), f"{type(error).__name__}: {error}"), reply_to=sent.message
-            )
+            reason = brief(f"{type(error).__name__}: {error}")  # it may quote what the node wrote
+            return Message(Error(error_code(error), reason), reply_to=sent.message)
         return reply
 
     def _open(self, node: int, content: RecordDict, sent: Sent) -> RecordDict:

@@ -12,6 +12,7 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from phloem.client.mod import compress_mod
 from phloem.client.records import read_state
+from phloem.protocol import MESSAGE
 from phloem.records import UPDATE
 from phloem.server.grid import CompressedGrid
 from phloem.simulation.grid import FIRST_NODE, LocalGrid
@@ -152,3 +153,26 @@ def test_a_reply_that_promises_a_frame_and_brings_none_is_an_error() -> None:
     grid = CompressedGrid(LocalGrid(app, 1, {}))
     [reply] = grid.send_and_receive([Message(content(SMALL), NODE, "train")])
     assert "Found none" in str(reply.error.reason)
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[2J" + "x" * 1_000_000, "zstd | " * 200_000 + "zstd", "topk:" + "9" * 99_999]
+)
+def test_a_codec_of_a_hostile_node_costs_nothing_and_says_little(text: str) -> None:
+    """Neither time in a decoder of many parts, nor pages of a node's own words in the server's log."""
+
+    def claim(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        reply = call_next(message, context)
+        reply.content.config_records[MESSAGE]["codec"] = text
+        return reply
+
+    app = ClientApp(mods=[claim, compress_mod("dense")])
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        return Message(message.content, reply_to=message)
+
+    grid = CompressedGrid(LocalGrid(app, 1, {}))
+    [reply] = grid.send_and_receive([Message(content(SMALL), NODE, "train")])
+    assert len(reply.error.reason or "") <= 300
+    assert (reply.error.reason or "").isprintable()
