@@ -126,6 +126,16 @@ class Reply(Fields):
     train_seconds: float
     encode_seconds: float
     decode_seconds: float
+    predicted_counts: bytes = b""
+    """How often each class was predicted, as `class_counts`; empty unless the server asks for it."""
+    score_histogram: bytes = b""
+    """Anomaly scores of the normal and of the anomalous samples, in bins; empty for other models."""
+    alarms: int = 0
+    """How many times the client's drift detector fired on these samples."""
+    skipped: int = 0
+    """Rows of the stream that were passed over, being unusable."""
+    memory_bytes: int = 0
+    """What the client keeps for learning: replay, residual, optimizer."""
 
 
 def model_hash(model: Update) -> bytes:

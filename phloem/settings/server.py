@@ -1,0 +1,49 @@
+"""The sections `server` and `run`: rounds, and what is done with replies."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from phloem.settings.base import Positive, Section
+
+
+class DistillConfig(Section):
+    """Ensemble distillation into the new global model, on unlabelled proxy samples."""
+
+    enabled: bool = False
+    temperature: Positive = 2.0
+    steps: Annotated[int, Field(ge=1)] = 100
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Positive = 0.002
+    mixup: Annotated[int, Field(ge=0)] = 3
+    """Convex mixtures of two proxy samples that the teacher is asked about as well, for each proxy sample."""
+
+
+class ServerConfig(Section):
+    """How updates are chosen, checked, aggregated and evaluated."""
+
+    clients_per_round: Annotated[int, Field(ge=0)] = 10
+    """How many clients train in a round; 0 means all."""
+    learning_rate: Positive = 1.0
+    max_samples: Annotated[int, Field(ge=1)] = 100_000
+    """A reply that claims more samples than this is rejected."""
+    max_change: Positive = 100.0
+    """An update that would move any weight by more than this is rejected."""
+    evaluate_every: Annotated[int, Field(ge=1)] = 1
+    round_timeout_s: Positive = 3600.0
+    connect_timeout_s: Positive = 120.0
+    """How long to wait until all clients have answered the first greeting."""
+    distill: DistillConfig = DistillConfig()
+
+
+class RunConfig(Section):
+    """The run as a whole."""
+
+    rounds: Annotated[int, Field(ge=1)] = 40
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    directory: str = ""
+    """The run's folder; empty means a new one below `runs/`."""
+    reference: bool = True
+    """Whether a dense run with the same seed is made beside it."""
