@@ -6,7 +6,7 @@ not import the client, opens the same learner by its reference.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -24,12 +24,20 @@ LEARNER = "phloem.client.learner:open_learner"
 class Scores:
     """How well weights predict: `loss` is the mean cross-entropy in nats.
 
-    Without samples all are 0: weigh by `samples` when averaging.
+    Of a model that finds anomalies it is the mean squared error of what it rebuilds, and `correct` is 0, as
+    nothing is classified. Without samples all are 0: weigh by `samples` when averaging.
     """
 
     loss: float
     correct: int
     samples: int
+    predicted: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
+    """Each sample's largest logit; None of a model that finds anomalies."""
+    errors: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """What a drift detector watches, a number a sample: 0 for a hit and 1 for a miss, or its score."""
+    histogram: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
+    """Of a model that finds anomalies: its scores of normal samples and of others, as counted by
+    `phloem.measures.histogram`."""
 
     @property
     def accuracy(self) -> float:

@@ -29,6 +29,14 @@ class ModelConfig(Section):
     """The network that is trained."""
 
     name: str = "mlp"
-    """`mlp`, `cnn`, or the caller's own `module:function`."""
+    """`mlp`, `cnn`, `gru`, `transformer`, `autoencoder`, `embedding`, or your own `module:function`."""
     hidden: Sizes = (128,)
+    """Widths of the dense layers before the output; of an autoencoder, those on the way to its code."""
     channels: Sizes = (16, 32)
+    width: Annotated[int, Field(ge=1)] = 64
+    """Of a `gru` its state's, of a `transformer` or `embedding` a vector's."""
+    layers: Annotated[int, Field(ge=1)] = 1
+    """Of a `gru` or a `transformer`."""
+    heads: Annotated[int, Field(ge=1)] = 4
+    rows: Sizes = ()
+    """Of an `embedding`: how many ids each column of the inputs has."""
