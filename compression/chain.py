@@ -43,7 +43,7 @@ class _Given:
     warm: Warm
     seed: Seed
     scores: Array | None
-    share: int | None
+    share: tuple[int, Array | None] | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Chain:
         kept: dict[str, Array] = {}
         arrays = [np.ascontiguousarray(update[t.name]).reshape(t.shape) for t in schema.tensors]
         scores = self._scores(arrays, schema)
-        shares = self._shares(arrays if scores is None else scores)
+        first = [warm.get(f"{tensor.name}/0.0") for tensor in schema.tensors]
+        shares = self._shares(arrays if scores is None else scores, first)
         for place, tensor in enumerate(schema.tensors):
             given = _Given(
                 tensor.name,
@@ -135,10 +136,12 @@ class Chain:
         scores = ranking.scores(self.importance, schema)
         return [scores[tensor.name] for tensor in schema.tensors]
 
-    def _shares(self, scores: Sequence[Array]) -> list[int] | None:
-        """The first stage's number for each tensor, where they compete."""
+    def _shares(
+        self, scores: Sequence[Array], warm: Sequence[Array | None]
+    ) -> list[tuple[int, Array | None]] | None:
+        """The first stage's number for each tensor, and what goes to `warm`, where they compete."""
         first = self.stages[0] if self.stages else None
-        return first.shares(scores) if _shares(first) and isinstance(first, SharingStage) else None
+        return first.shares(scores, warm) if _shares(first) and isinstance(first, SharingStage) else None
 
     def _encode_one(self, array: Array, given: _Given) -> tuple[bytes, Warm]:
         """One tensor's payload, and what its stages want to see again."""
@@ -156,7 +159,7 @@ class Chain:
                     arrays.append(signal)
                     continue
                 if given.scores is not None and level == 0 and isinstance(step.stage, SelectingStage):
-                    parts, keep = step.stage.select(signal, given.scores), None
+                    parts, keep = step.stage.select(signal, given.scores), warm[i]
                 else:
                     parts, keep = step.stage.encode(signal, step.spec, warm[i], (*given.seed, level, i))
                 arrays += parts
@@ -186,9 +189,9 @@ class Chain:
             if stage.most(spec) is None:
                 continue
             if level == 0 and given.share is not None:
-                numbers.append(given.share)
-                continue
-            number, warm[i] = stage.fit(array, spec, warm[i], (*given.seed, level, i))
+                number, warm[i] = given.share
+            else:
+                number, warm[i] = stage.fit(array, spec, warm[i], (*given.seed, level, i))
             numbers.append(number)
         return tuple(numbers)
 

@@ -31,8 +31,8 @@ class Kept:
     def encode(
         self, array: Array, spec: Spec, warm: Array | None, seed: Seed
     ) -> tuple[list[Array], Array | None]:
-        """Keep the largest magnitudes."""
-        return self.select(array, array), None
+        """Keep the largest magnitudes, and whatever memory came along."""
+        return self.select(array, array), warm
 
     def select(self, array: Array, scores: Array) -> list[Array]:
         """Keep where the scores' magnitudes are largest."""

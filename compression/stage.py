@@ -94,8 +94,10 @@ class SharingStage(OpenStage, Protocol):
     def scope(self) -> str:
         """What its numbers depend on: "tensor" or "update"."""
 
-    def shares(self, scores: Sequence[Array], /) -> list[int]:
-        """The number for each of the tensors, given their values, or their importance."""
+    def shares(
+        self, scores: Sequence[Array], warm: Sequence[Array | None], /
+    ) -> list[tuple[int, Array | None]]:
+        """What `fit` gives for each of the tensors, given their values, or their importance."""
 
 
 @runtime_checkable

@@ -26,6 +26,7 @@ CODECS = (
     "topk:0.3",
     "topk:1",
     "topk:0.2,scope=update",
+    "topk:0.05,warmup=3",
     "threshold:0.01",
     "soft:0.5",
     "randk:0.1",
@@ -68,6 +69,7 @@ CODECS = (
     "ef | linear:1",
     "ef:decay=0.9 | lowrank:2 | fp16",
     "ef:norm=1.5 | ternary:0.1",
+    "ef | topk:0.02,scope=update,warmup=2 | linear:4",
     "dgc | topk:0.1",
     "dgc:momentum=0.5 | threshold:0.5 | linear:4",
 )

@@ -72,6 +72,31 @@ def test_topk_of_the_whole_update() -> None:
     assert nmse(update, got) < nmse(update, decoded("topk:0.3", update))
 
 
+@pytest.mark.parametrize("scope", ["", ",scope=update"])
+@pytest.mark.parametrize("ranked", ["", ",by=importance"])
+def test_a_warm_up_begins_with_more(scope: str, ranked: str) -> None:
+    """Deep gradient compression's own schedule, counted by the state and read by a receiver that has none."""
+    update: Arrays = {"w": np.random.default_rng(7).standard_normal((40, 250), np.float32)}
+    made = codec(f"topk:0.001{scope}{ranked},warmup=4")
+    state, kept = None, []
+    for _ in range(6):
+        blob, state = made.encode(update, state, importance=update)
+        kept.append(np.count_nonzero(made.decode(blob, Schema.of(update))["w"]))
+    assert kept == [2512, 631, 159, 40, 10, 10]
+    again, _ = made.encode(update, None, importance=update)
+    assert np.count_nonzero(made.decode(again, Schema.of(update))["w"]) == 2512
+
+
+def test_a_warm_up_counts_only_what_it_counted() -> None:
+    """Whatever another codec left in the state, a warm-up begins at its beginning."""
+    update: Arrays = {"w": np.random.default_rng(8).standard_normal((30, 40), np.float32)}
+    _, state = codec("lowrank:1").encode(update)
+    warmed = codec("topk:0.01,warmup=1")
+    assert warmed.encode(update, state)[0] == warmed.encode(update)[0]
+    _, state = warmed.encode(update)
+    assert len(codec("lowrank:1").encode(update, state)[0]) > 0
+
+
 def test_importance_decides_in_place_of_magnitude() -> None:
     """What the caller finds important stays, small or not, in each tensor or over all of them."""
     rng = np.random.default_rng(2)
@@ -180,6 +205,8 @@ def test_more_bytes_less_error(ladder: list[str]) -> None:
         ("channels:1.5", "`fraction` of `channels`"),
         ("channels:0.5,by=luck", "one of magnitude, importance. Found 'luck'"),
         ("topk:0.5,by=luck", "`by` of `topk`"),
+        ("topk:0.5,warmup=-1", "`warmup` of `topk` should be a number of updates"),
+        ("topk:0.5,warmup=2.5", "`warmup` of `topk` should be a whole number"),
         ("topk:0.5,scope=world", "one of tensor, update. Found 'world'"),
         ("topk:0.5 | topk:0.5,scope=update", "should come first: it looks at whole tensors"),
         ("channels:0.5 | topk:0.5,by=importance", "should come first"),

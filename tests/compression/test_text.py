@@ -66,7 +66,7 @@ def test_one_codec_one_text(text: str, canonical: str) -> None:
         ("topk", "`topk` needs `fraction`"),
         ("topk:", "Found 'topk:'"),
         ("topk:much", "`fraction` of `topk` should be a number. Found 'much'"),
-        ("topk:0.1,0.2", "`topk` takes `fraction`, `scope`, `by`. Found the bare value '0.2'"),
+        ("topk:0.1,0.2", "`topk` takes `fraction`, `scope`, `by`, `warmup`. Found the bare value '0.2'"),
         ("linear:4.5", "`bits` of `linear` should be a whole number. Found '4.5'"),
         ("linear:4,bit=3", r"`linear` takes `bits`, `per`, `rounding`. Found 'bit'. Did you mean 'bits'"),
         ("linear:4,bits=3", "`bits` once"),
