@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from phloem.dotted import flatten
-from phloem.errors import CodecError, ConfigError
+from phloem.errors import CodecError, ConfigError, DataError
 
 EXPECTED = {
     "int_parsing": "a whole number",
@@ -33,8 +33,8 @@ def explain(error: ErrorDetails, defaults: BaseModel) -> ConfigError:
     if error["type"] == "extra_forbidden":
         return ConfigError(_unknown(key, [each for each, _ in flatten(defaults.model_dump())]))
     cause = error.get("ctx", {}).get("error")
-    if isinstance(cause, ValueError) and isinstance(cause.__cause__, CodecError):
-        return CodecError(f"In {key!r}: {cause}")
+    if isinstance(cause, ValueError) and isinstance(cause.__cause__, CodecError | DataError):
+        return type(cause.__cause__)(f"In {key!r}: {cause}")
     if not key:  # a check over several sections names them itself
         return ConfigError(str(cause))
     expected = EXPECTED.get(error["type"]) or error["msg"].removeprefix("Value error, ")

@@ -86,7 +86,7 @@ def test_it_cannot_be_changed() -> None:
         ("server.distil.steps", "server.distill", "distill, evaluate_every"),
         ("server.distill.temprature", "server.distill.temperature", "batch_size, enabled"),
         ("client.temperature", "server.distill.temperature", "batch_size, detector"),
-        ("data.clients_per_round", "server.clients_per_round", "clients, partition"),
+        ("data.clients_per_round", "server.clients_per_round", "bad_rows, categories"),
     ],
 )
 def test_an_unknown_key_is_told_its_nearest(key: str, meant: str, listed: str) -> None:
