@@ -31,6 +31,7 @@ from phloem.rows import (
     Split,
     Stage,
 )
+from phloem.stream_rows import Baseline
 
 __all__ = [
     "Direction",
@@ -47,7 +48,7 @@ __all__ = [
     "Totals",
 ]
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION_ID = 0x70686C6D  # "phlm", at byte 68 of the file: tells a ledger from any other SQLite file
 
 # Where and on what a run was made, not what happened in it: the digest leaves these facts and columns out,
@@ -55,6 +56,7 @@ APPLICATION_ID = 0x70686C6D  # "phlm", at byte 68 of the file: tells a ledger fr
 # envelope holds node ids, which some draw at random.
 PLACE_FACTS = frozenset({"carrier", "command", "directory", "engine", "host", "platform", "workers"})
 PLACE_COLUMNS = frozenset({"object_bytes", "wire_bytes"})
+BESIDE = frozenset({Baseline})  # tables of what was computed beside the run
 
 INSERTS = {
     row_type: f"INSERT INTO {table} VALUES ({', '.join('?' for _ in fields(row_type))})"
@@ -212,12 +214,14 @@ class Ledger:
         return Totals(*row)
 
     def digest(self) -> str:
-        """Return the SHA-256 over all rows of all tables, without times, places and the wire."""
+        """Return the SHA-256 over all rows of the run's tables, without times, places and the wire."""
         sha = hashlib.sha256()
         for key, value in self.facts().items():
             if not (_is_place(key) or key in PLACE_FACTS or key.startswith("version_")):
                 sha.update(f"fact {(key, value)!r}\n".encode())
         for row_type, table in TABLES.items():
+            if row_type in BESIDE:
+                continue
             columns = [f.name for f in fields(row_type) if not _is_place(f.name)]
             key_order = ", ".join(
                 name

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from phloem.stream_rows import STREAM_SQL, STREAM_TABLES, StreamRow
+
 Direction = Literal["up", "down"]
 Kind = Literal["train", "hello"]
 Split = Literal["test", "validation"]
@@ -97,7 +99,7 @@ class Distillation:
     accuracy_after: float
 
 
-Row = Message | Stage | Round | Evaluation | Rejection | Distillation
+Row = Message | Stage | Round | Evaluation | Rejection | Distillation | StreamRow
 
 TABLES: dict[type, str] = {
     Message: "message",
@@ -106,10 +108,12 @@ TABLES: dict[type, str] = {
     Evaluation: "evaluation",
     Rejection: "rejection",
     Distillation: "distillation",
+    **STREAM_TABLES,
 }
 
 # A float column may be NULL even where the field may not: SQLite stores NaN, a diverged run's loss, as NULL.
-SQL = """
+SQL = (
+    """
 CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE message (
     round INTEGER NOT NULL CHECK (round >= 0),
@@ -170,3 +174,5 @@ CREATE TABLE distillation (
     accuracy_after REAL
 ) STRICT, WITHOUT ROWID;
 """
+    + STREAM_SQL
+)

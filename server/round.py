@@ -16,7 +16,7 @@ from phloem.compression.update import Update, add, is_finite
 from phloem.config import Experiment
 from phloem.errors import RejectedUpdate, RunError
 from phloem.learning import Model
-from phloem.protocol import client_order, model_hash
+from phloem.protocol import Reply, client_order, model_hash
 from phloem.seeds import derive, generator
 from phloem.server.aggregate import StreamingMean
 from phloem.server.distill import Distilled, Teacher, distill, questions
@@ -86,6 +86,8 @@ class Outcome:
     accepted: tuple[Accepted, ...]
     refused: tuple[Refused, ...]
     distilled: Distilled | None
+    heard: tuple[Reply, ...] = ()
+    """Replies whose scalars made sense, whatever became of their updates."""
 
 
 def first_state(setting: Setting, clients: Mapping[str, bytes]) -> ServerState:
@@ -138,6 +140,7 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
 
     accepted: list[Accepted] = []
     refused: list[Refused] = []
+    heard: list[Reply] = []
     held, acked = state.held, dict(state.acked)
     for item in sorted(arrived, key=lambda a: client_order(a.client)):
         version = held.position(item.client).version
@@ -150,6 +153,7 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
                 raise RejectedUpdate("failure", brief(item.failure))
             reply = read_reply(item.fields, expected, limits)
             held, seq = held.confirm(item.client), reply.seq
+            heard.append(reply)
             if reply.samples == 0:
                 continue
             sane = read_update(reply, item.blob, uplink, setting.learner.schema, limits)
@@ -178,4 +182,4 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
         distilled = distill(model, teacher, setting.federation.validation, server.distill, seed=seed)
         model = distilled.model
 
-    return Outcome(ServerState(model, held, acked), tuple(accepted), tuple(refused), distilled)
+    return Outcome(ServerState(model, held, acked), tuple(accepted), tuple(refused), distilled, tuple(heard))

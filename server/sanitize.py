@@ -16,6 +16,7 @@ from phloem.compression.frame import peek
 from phloem.compression.update import Schema, Update
 from phloem.errors import CorruptUpdate, ProtocolError, RejectedUpdate
 from phloem.protocol import Reply
+from phloem.server.streams import check_told
 
 TEXT_MOST = 300
 """How many letters of a client's the ledger and a terminal take."""
@@ -97,6 +98,7 @@ def read_reply(values: Mapping[str, object], expected: Expected, limits: Limits)
         raise RejectedUpdate(
             "weight", f"Class counts should be {limits.classes} numbers that sum to {reply.samples} at most."
         )
+    check_told(reply, limits.classes, limits.max_samples)
     return reply
 
 

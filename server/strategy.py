@@ -21,6 +21,7 @@ from phloem.records import get_blob, put_blob, to_record
 from phloem.server.account import Delivered, down_rows, round_rows, up_row
 from phloem.server.held import Path
 from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose, instruct
+from phloem.server.streams import concept_rows, stream_rows
 
 BARREN_ROUNDS = 3
 """After so many rounds in a row without one usable reply a run ends."""
@@ -171,6 +172,7 @@ class DeltaAverage(Strategy):
         self.ledger.record(
             *down_rows(server_round, delivered, outcome, self.setting),
             *round_rows(server_round, outcome, len(delivered), seconds),
+            *stream_rows(self.ledger, server_round, outcome.heard, self.setting.federation),
         )
 
     def _evaluate(self, server_round: int) -> float | None:
@@ -182,6 +184,7 @@ class DeltaAverage(Strategy):
         self.ledger.record(
             rows.Evaluation(server_round, "test", scores.samples, scores.loss, scores.accuracy)
         )
+        self.ledger.record(*concept_rows(server_round, self.setting.learner, self.state.model, federation))
         return scores.accuracy
 
 

@@ -17,6 +17,7 @@ import pytest
 from phloem.errors import ConfigError, RunError
 from phloem.ledger import Direction, Distillation, Evaluation, Ledger, Message, Rejection, Round, Row, Stage
 from phloem.rows import TABLES
+from phloem.stream_rows import AnomalyScores, Baseline, Concept, Drift, Reaction, Stream
 
 MESSAGE = Message(1, "c0", "up", "train", "fp16", 0, 1, 500, 620, None, 1000, 0.01, None)
 ROWS: tuple[Row, ...] = (
@@ -29,7 +30,14 @@ ROWS: tuple[Row, ...] = (
     Evaluation(1, "test", 100, 1.5, 0.75),
     Rejection(1, "c1", "corrupt", "The frame's checksum is wrong."),
     Distillation(1, False, 1.5, 1.6, 0.75, 0.74),
+    Stream(1, "c0", 32, 0, 32, 20, 1.1, "[30,2]", None, 1, 0, 4096),
+    Drift(1, "c0", "scenario", 16, "swap"),
+    Drift(1, "c0", "detector", 32, "1"),
+    Concept(1, 0, 0, 100, 1.5, 0.75),
+    AnomalyScores(1, "c0", '{"120":31}', '{"200":1}'),
+    Reaction(1, "c0", "asked", 0),
 )
+BESIDE = Baseline(1, "majority", 32, 30, None)
 
 
 def make(folder: Path, rows: tuple[Row, ...] = ROWS, **facts: str) -> Path:
@@ -101,6 +109,10 @@ def test_a_row_twice_is_an_error(tmp_path: Path, row: Row) -> None:
         replace(MESSAGE, payload_bytes=cast(int, "many")),
         Stage(1, "c0", "up", 0, "dense", -4),
         Evaluation(1, "test", 10, 0.1, 1.5),
+        Stream(1, "c0", 9, 0, 9, 10, 1.0, None, None, 0, 0, 0),
+        Stream(1, "c0", 9, 0, 9, 9, 1.0, "[1,", None, 0, 0, 0),
+        replace(BESIDE, correct=33),
+        replace(BESIDE, pr_auc=1.01),
     ],
 )
 def test_impossible_rows_are_refused(tmp_path: Path, row: Row) -> None:
@@ -142,6 +154,14 @@ def test_digest_sees_every_row_and_fact(tmp_path: Path, row: Row) -> None:
     whole = digest(make(folder(tmp_path, "whole")))
     assert whole != digest(make(folder(tmp_path, "part"), tuple(r for r in ROWS if r is not row)))
     assert whole != digest(make(folder(tmp_path, "seed"), model_sha256="ab"))
+
+
+def test_digest_leaves_out_what_was_made_beside_the_run(tmp_path: Path) -> None:
+    """Protects one hash for a run, whatever it was compared with, and on carriers that compare nothing."""
+    here, there = folder(tmp_path, "here"), folder(tmp_path, "there")
+    assert digest(make(here)) == digest(make(there, (*ROWS, BESIDE)))
+    with Ledger.open(there / "run.sqlite") as ledger:
+        assert ledger.read(Baseline) == [BESIDE]
 
 
 def test_a_resumed_run_has_the_hash_of_an_unbroken_one(tmp_path: Path) -> None:
