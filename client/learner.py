@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +18,18 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from phloem.client.models import build_model, load_weights, seeded, weights_of
+from phloem.client.expected import Expected
+from phloem.client.fisher import diagonal
+from phloem.client.goal import Batch, Goal, Recall
+from phloem.client.models import build_model, codes_of, load_weights, seeded, weights_of
 from phloem.client.optimizers import optimizer
+from phloem.client.tasks import Part, task_of
 from phloem.client.threads import one_thread
 from phloem.compression.update import Schema, Update
 from phloem.config import ClientConfig, DistillConfig, ModelConfig
-from phloem.errors import ConfigError, DataError
-from phloem.learning import Scores
+from phloem.errors import ConfigError
+from phloem.learning import NOTHING, Past, Scores
+from phloem.seeds import generator
 from phloem.sources import Samples
 
 PREDICTED_AT_ONCE = 256  # a cnn is twice as fast as with 1024: its activations stay in the cache
@@ -48,7 +52,7 @@ def _learner(model: ModelConfig, input_shape: tuple[int, ...], classes: int, dev
 
 
 class Learner:
-    """A model and its loss, cross-entropy. Satisfies `phloem.learning.Model`; may be shared by threads.
+    """A model and its task. Satisfies `phloem.learning.Model`; may be shared by threads.
 
     On the CPU the same weights, samples and seed give the same bits, whatever the number of
     threads. A network that draws random numbers while it trains (dropout) keeps this with one
@@ -59,6 +63,7 @@ class Learner:
         self.model = model
         self.input_shape = input_shape
         self.classes = classes
+        self.task = task_of(model)
         self.schema = Schema.of(weights_of(build_model(model, input_shape, classes, seed=0)))
         try:
             self.device = torch.device(device)
@@ -68,6 +73,7 @@ class Learner:
                 f"`client.device` should be a device of this machine, such as 'cpu' or 'cuda:0'. "
                 f"Found {device!r}: {str(error).splitlines()[0]}. Use 'cpu'."
             ) from error
+        self.expected = Expected(input_shape, classes, codes_of(model, classes))
         self._own = threading.local()
 
     def initial(self, seed: int) -> Update:
@@ -75,10 +81,20 @@ class Learner:
         return weights_of(build_model(self.model, self.input_shape, self.classes, seed))
 
     def logits(self, weights: Update, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the logits `(n, classes)` of inputs `(n, *input_shape)`."""
-        self._check_inputs(x)
+        """Return the logits `(n, classes)` of inputs `(n, *input_shape)`.
+
+        Raises:
+            ConfigError: the model has none, as it tells no classes apart.
+            DataError: the inputs do not fit the model.
+        """
+        if self.task.output_shape(self.input_shape, self.classes) != (self.classes,):
+            raise ConfigError(
+                f"Only a model that tells classes apart has logits. Found {self.model.name!r}. "
+                "Leave out distillation and `client.replay = 'der'`."
+            )
+        self.expected.check_inputs(x)
         with one_thread(), torch.no_grad():
-            parts = [part.cpu().numpy() for part in self._predict(weights, x)]
+            parts = [outputs.cpu().numpy() for outputs, _ in self._predict(weights, x)]
         return np.concatenate(parts) if parts else np.zeros((0, self.classes), np.float32)
 
     def score(self, weights: Update, samples: Samples) -> Scores:
@@ -87,20 +103,15 @@ class Learner:
         Raises:
             DataError: the samples do not fit the model.
         """
-        self._check(samples)
+        self.expected.check(samples)
         if not len(samples):
             return Scores(loss=0.0, correct=0, samples=0)
-        loss, correct, start = 0.0, 0, 0
         with one_thread(), torch.no_grad():
-            y = torch.tensor(samples.y, device=self.device)
-            for part in self._predict(weights, samples.x):
-                labels = y[start : start + len(part)]
-                loss += float(functional.cross_entropy(part, labels, reduction="sum"))
-                correct += int((part.argmax(1) == labels).sum())
-                start += len(part)
-        return Scores(loss=loss / len(samples), correct=correct, samples=len(samples))
+            return self.task.score(self._parts(weights, samples))
 
-    def learn(self, weights: Update, samples: Samples, config: ClientConfig, seed: int) -> Update:
+    def learn(
+        self, weights: Update, samples: Samples, config: ClientConfig, seed: int, past: Past = NOTHING
+    ) -> Update:
         """Return the weights after `config.epochs` passes over the samples.
 
         The first pass is in order of arrival, later ones are shuffled by the seed. Without
@@ -110,13 +121,23 @@ class Learner:
             DataError: the samples do not fit the model.
             ConfigError: the user's network does not work on such a batch.
         """
-        self._check(samples)
+        self.expected.check(samples)
         batches = _passes(len(samples), config.batch_size, config.epochs, seed)
+        goal = self._goal(weights, samples, config, past, seed)
+        return self._descend(weights, goal, batches, config, seed, past.fisher)
 
-        def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            return functional.cross_entropy(logits, labels)
+    def fisher(self, weights: Update, samples: Samples) -> Update:
+        """Return the mean over the samples of each gradient of the loss, squared.
 
-        return self._descend(weights, (samples.x, samples.y), loss, batches, config, seed)
+        Weights that are not learned have 0.
+        """
+        self.expected.check(samples)
+        with one_thread(), torch.no_grad():
+            module = self._loaded(weights)
+            module.eval()
+            found = diagonal(module, Goal(self.task, *self._tensors(samples)))
+            zeros = {name: np.zeros(array.shape, np.float32) for name, array in weights.items()}
+            return {**zeros, **{name: each.cpu().numpy() for name, each in found.items()}}
 
     def imitate(
         self,
@@ -131,25 +152,48 @@ class Learner:
         `opinion` is `(n, classes)` with rows that sum to 1, softened at `config.temperature`. The loss is
         T^2 KL(opinion || softmax(logits / T)): the square keeps the gradient's size whatever T is.
         """
-        self._check_inputs(x)
+        self.expected.check_inputs(x)
         rng = np.random.Generator(np.random.PCG64(seed))
         batches = (rng.integers(0, len(x), config.batch_size) for _ in range(config.steps))
+        inputs, wanted = (torch.tensor(part, device=self.device) for part in (x, opinion))
 
-        def loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-            log_student = functional.log_softmax(logits / config.temperature, dim=1)
-            return config.temperature**2 * functional.kl_div(log_student, wanted, reduction="batchmean")
+        def loss(module: nn.Module, batch: Batch) -> torch.Tensor:
+            log_student = functional.log_softmax(module(inputs[batch]) / config.temperature, dim=1)
+            return config.temperature**2 * functional.kl_div(
+                log_student, wanted[batch], reduction="batchmean"
+            )
 
         rule = ClientConfig(optimizer="adamw", learning_rate=config.learning_rate)
-        return self._descend(weights, (x, opinion), loss, batches, rule, seed)
+        return self._descend(weights, loss, batches, rule, seed)
+
+    def _goal(self, weights: Update, samples: Samples, config: ClientConfig, past: Past, seed: int) -> Goal:
+        """Return what `learn` lowers, with everything it needs on the device."""
+        x, y = self._tensors(samples)
+        recall = teacher = None
+        if past.samples is not None and len(past.samples):
+            self.expected.check(past.samples)
+            logits = None if past.logits is None else torch.tensor(past.logits, device=self.device)
+            recall = Recall(
+                *self._tensors(past.samples),
+                logits,
+                config.replay_strength,
+                config.logit_strength,
+                generator(seed, "replay"),
+            )
+        if config.retain == "lwf" and len(samples):
+            with one_thread(), torch.no_grad():
+                teacher = torch.cat([outputs for outputs, _ in self._predict(weights, samples.x)])
+        low = config.precision == "bfloat16"
+        return Goal(self.task, x, y, recall, teacher, config.retain_strength, low)
 
     def _descend(
         self,
         weights: Update,
-        data: tuple[NDArray[Any], NDArray[Any]],
-        loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-        batches: Iterable[slice | NDArray[np.intp]],
+        loss: Callable[[nn.Module, Batch], torch.Tensor],
+        batches: Iterable[Batch],
         config: ClientConfig,
         seed: int,
+        fisher: Update | None = None,
     ) -> Update:
         """Take one step of `config`'s optimizer a batch.
 
@@ -159,29 +203,45 @@ class Learner:
         with one_thread(), seeded(seed, self.device):
             module = self._loaded(weights)
             module.train()
-            parameters: list[torch.Tensor] = [p for p in module.parameters() if p.requires_grad]
-            x, wanted = (torch.tensor(part, device=self.device) for part in data)
+            named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+            parameters: list[torch.Tensor] = [p for _, p in named]
+            pull = None
+            if fisher is not None:
+                pull = [torch.tensor(fisher[name], device=self.device) for name, _ in named]
             with torch.no_grad():
-                rule = optimizer(config, parameters)
+                rule = optimizer(config, parameters, pull)
                 for batch in batches:
                     try:
                         with torch.enable_grad():
-                            value = loss(module(x[batch]), wanted[batch])
+                            value = loss(module, batch)
                         # A layer that a user's network does not use gets a gradient of zeros.
                         gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
                     except (RuntimeError, ValueError) as error:
                         raise ConfigError(
-                            f"{self.model.name!r} should learn from {len(x[batch])} samples at once. Found "
+                            f"{self.model.name!r} should learn from {_length(batch)} samples at once. Found "
                             f"{type(error).__name__}: {error}. Change its layers or `client.batch_size`."
                         ) from error
                     rule.step(list(gradients))
             return weights_of(module)
 
-    def _predict(self, weights: Update, x: NDArray[np.float32]) -> Iterator[torch.Tensor]:
+    def _predict(
+        self, weights: Update, x: NDArray[np.float32]
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield outputs and inputs, some samples at a time."""
         module = self._loaded(weights)
         module.eval()
         for start in range(0, len(x), PREDICTED_AT_ONCE):
-            yield module(torch.tensor(x[start : start + PREDICTED_AT_ONCE], device=self.device))
+            inputs = torch.tensor(x[start : start + PREDICTED_AT_ONCE], device=self.device)
+            yield module(inputs), inputs
+
+    def _parts(self, weights: Update, samples: Samples) -> Iterator[Part]:
+        y, start = torch.tensor(samples.y, device=self.device), 0
+        for outputs, inputs in self._predict(weights, samples.x):
+            yield outputs, inputs, y[start : start + len(inputs)]
+            start += len(inputs)
+
+    def _tensors(self, samples: Samples) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.tensor(samples.x, device=self.device), torch.tensor(samples.y, device=self.device)
 
     def _loaded(self, weights: Update) -> nn.Module:
         """Return this thread's module with these weights, and its integer buffers as at first."""
@@ -200,33 +260,16 @@ class Learner:
                 tensor.copy_(first)
         return module
 
-    def _check(self, samples: Samples) -> None:
-        self._check_inputs(samples.x)
-        y = samples.y
-        if len(y) != len(samples.x):
-            raise DataError(
-                f"There should be a label for each of {len(samples.x)} samples. Found {len(y)}. "
-                "Take inputs and labels from the same place."
-            )
-        if len(y) and not 0 <= int(y.min()) <= int(y.max()) < self.classes:
-            raise DataError(
-                f"Labels should lie in 0..{self.classes - 1}, the model's. Found {y.min()}..{y.max()}. "
-                "Open the model with the number of classes of the data."
-            )
 
-    def _check_inputs(self, x: NDArray[np.float32]) -> None:
-        if x.shape[1:] != self.input_shape or x.dtype != np.float32:
-            raise DataError(
-                f"Inputs should be float32 (n, {', '.join(map(str, self.input_shape))}). "
-                f"Found {x.dtype} {x.shape}. Open the model with the input shape of the data."
-            )
-
-
-def _passes(size: int, batch_size: int, epochs: int, seed: int) -> Iterator[slice | NDArray[np.intp]]:
+def _passes(size: int, batch_size: int, epochs: int, seed: int) -> Iterator[Batch]:
     """Yield the batches of each pass: the first in order of arrival, the others shuffled."""
     rng = np.random.Generator(np.random.PCG64(seed))
     for epoch in range(epochs):
         order = rng.permutation(size) if epoch else None
         for start in range(0, size, batch_size):
-            batch = slice(start, start + batch_size)
+            batch = slice(start, min(start + batch_size, size))
             yield batch if order is None else order[batch]
+
+
+def _length(batch: Batch) -> int:
+    return int(batch.stop - batch.start) if isinstance(batch, slice) else len(batch)

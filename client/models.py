@@ -1,4 +1,4 @@
-"""The networks: `mlp`, `cnn`, or the user's own `module:function`, and their weights as updates.
+"""The networks, built in or the user's own `module:function`, and their weights as updates.
 
 The user's function is called with `(input_shape, classes)` and returns an `nn.Module` that
 maps `(n, *input_shape)` to logits `(n, classes)`. There is no batch normalisation in the
@@ -7,10 +7,8 @@ built-in networks: its statistics do not average well over non-iid clients.
 
 from __future__ import annotations
 
-import math
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,12 +16,25 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from phloem.client.models_dense import autoencoder, cnn, mlp
+from phloem.client.models_sequence import gru, transformer
+from phloem.client.models_table import embedding
+from phloem.client.tasks import task_of
 from phloem.compression.update import Update
 from phloem.config import ModelConfig
 from phloem.errors import ConfigError
 from phloem.references import load_reference
 
-LARGEST_MAP = 8  # a cnn averages larger feature maps down to this, so that its head stays small
+Build = Callable[[ModelConfig, tuple[int, ...], int], nn.Module]
+
+BUILT_IN: dict[str, Build] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "gru": gru,
+    "transformer": transformer,
+    "autoencoder": autoencoder,
+    "embedding": embedding,
+}
 _building = threading.RLock()  # reentrant: a user's function may build on a built-in network
 
 
@@ -36,18 +47,21 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], classes: int,
         ConfigError: there is no such model, it does not fit the inputs, or it is not in float32.
     """
     with _building, seeded(seed):
-        if config.name == "mlp":
-            module: object = _mlp(config, input_shape, classes)
-        elif config.name == "cnn":
-            module = _cnn(config, input_shape, classes)
+        if config.name in BUILT_IN:
+            module: object = BUILT_IN[config.name](config, input_shape, classes)
         elif ":" in config.name:
             module = load_reference(config.name)(input_shape, classes)
         else:
             raise ConfigError(
-                f"`model.name` should be 'mlp', 'cnn' or your own 'module:function'. Found {config.name!r}. "
-                "Check the spelling."
+                f"`model.name` should be one of {', '.join(map(repr, BUILT_IN))}, or your own "
+                f"'module:function'. Found {config.name!r}. Check the spelling."
             )
-        return _checked(module, config.name, input_shape, classes)
+        return _checked(module, config, input_shape, classes)
+
+
+def codes_of(config: ModelConfig, classes: int) -> tuple[int, ...]:
+    """Return how many codes inputs may have, for each column or in all; empty for plain numbers."""
+    return {"transformer": (classes,), "embedding": config.rows}.get(config.name, ())
 
 
 def weights_of(module: nn.Module) -> dict[str, NDArray[np.float32]]:
@@ -112,68 +126,28 @@ def _float_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _mlp(config: ModelConfig, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    _add_head(layers, math.prod(input_shape), config.hidden, classes)
-    return nn.Sequential(layers)
-
-
-def _cnn(config: ModelConfig, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Per entry of `channels` a 3x3 convolution, ReLU and 2x2 pooling; then the `hidden` layers."""
-    if len(input_shape) != 3:
-        raise ConfigError(
-            f"The model 'cnn' should have images (channels, height, width) as inputs. Found {input_shape}. "
-            "Use the model 'mlp'."
-        )
-    before, *size = input_shape
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for i, channels in enumerate(config.channels, start=1):
-        layers[f"conv{i}"] = nn.Conv2d(before, channels, kernel_size=3, padding=1)
-        layers[f"conv{i}_relu"] = nn.ReLU()
-        window = [min(2, side) for side in size]  # an axis already of size 1 is not pooled further
-        layers[f"pool{i}"] = nn.MaxPool2d((window[0], window[1]))
-        before, size = channels, [side // pooled for side, pooled in zip(size, window, strict=True)]
-    # Fixed windows, not AdaptiveAvgPool2d: that one has no deterministic gradient on GPUs.
-    window = [math.ceil(side / LARGEST_MAP) for side in size]
-    if max(window) > 1:
-        layers["average"] = nn.AvgPool2d((window[0], window[1]), ceil_mode=True)
-        size = [math.ceil(side / pooled) for side, pooled in zip(size, window, strict=True)]
-    layers["flatten"] = nn.Flatten()
-    _add_head(layers, before * math.prod(size), config.hidden, classes)
-    return nn.Sequential(layers)
-
-
-def _add_head(
-    layers: OrderedDict[str, nn.Module], features: int, hidden: tuple[int, ...], classes: int
-) -> None:
-    for i, width in enumerate(hidden, start=1):
-        layers[f"hidden{i}"] = nn.Linear(features, width)
-        layers[f"hidden{i}_relu"] = nn.ReLU()
-        features = width
-    layers["output"] = nn.Linear(features, classes)
-
-
-def _checked(module: object, name: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+def _checked(module: object, config: ModelConfig, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return the module if one sample gives logits; the first round would be late to find out."""
+    name, shape = config.name, (1, *task_of(config).output_shape(input_shape, classes))
     if not isinstance(module, nn.Module):
         raise ConfigError(
             f"The model {name!r} should return a torch.nn.Module. Found {type(module).__name__}. "
             "Return the network itself."
         )
     expected = (
-        f"The model {name!r} should map inputs (1, {', '.join(map(str, input_shape))}) to finite logits"
+        f"The model {name!r} should map inputs (1, {', '.join(map(str, input_shape))}) to finite outputs"
     )
     module.eval()
     try:
         with torch.no_grad():  # not inference_mode: a lazy layer's weights, made here, could never be trained
-            logits = module(torch.zeros(1, *input_shape))
+            outputs = module(torch.zeros(1, *input_shape))
     except Exception as error:  # whatever the user's own code raises; it stays visible as the cause
         raise ConfigError(
-            f"{expected} (1, {classes}). Found {type(error).__name__}: {error}. Change its layers."
+            f"{expected} {shape}. Found {type(error).__name__}: {error}. Change its layers."
         ) from error
-    if not isinstance(logits, torch.Tensor) or logits.shape != (1, classes) or not logits.isfinite().all():
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ConfigError(f"{expected} (1, {classes}). Found {found}, or not finite. Change its last layer.")
+    if not isinstance(outputs, torch.Tensor) or outputs.shape != shape or not outputs.isfinite().all():
+        found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise ConfigError(f"{expected} {shape}. Found {found}, or not finite. Change its last layer.")
     if not _float_tensors(module) or not any(p.requires_grad for p in module.parameters()):
         raise ConfigError(f"The model {name!r} should have weights to learn. Found none. Add a layer.")
     return module

@@ -29,10 +29,14 @@ class Optimizer(Protocol):
         ...
 
 
-def optimizer(config: ClientConfig, parameters: list[torch.Tensor]) -> Optimizer:
-    """Return a fresh optimizer for the parameters as they are now."""
+def optimizer(
+    config: ClientConfig, parameters: list[torch.Tensor], fisher: list[torch.Tensor] | None = None
+) -> Optimizer:
+    """Return a fresh optimizer for the parameters as they are now; `fisher` holds them where it is large."""
     rule: Optimizer = Sgd(config, parameters) if config.optimizer == "sgd" else AdamW(config, parameters)
-    return Proximal(rule, config.proximal, parameters) if config.proximal else rule
+    if config.proximal:
+        rule = Proximal(rule, config.proximal, parameters)
+    return rule if fisher is None else Elastic(rule, config.retain_strength, fisher, parameters)
 
 
 class Sgd:
@@ -99,3 +103,23 @@ class Proximal:
         gradients = list(torch._foreach_add(gradients, self._parameters, alpha=self._mu))
         torch._foreach_add_(gradients, self._start, alpha=-self._mu)
         self._rule.step(gradients)
+
+
+class Elastic:
+    """Elastic weight consolidation (arXiv:1612.00796): FedProx's term with a weight for each parameter.
+
+    It adds the gradient of strength/2 sum F (w - w_start)^2, F being the diagonal of the Fisher information.
+    """
+
+    def __init__(
+        self, rule: Optimizer, strength: float, fisher: list[torch.Tensor], parameters: list[torch.Tensor]
+    ) -> None:
+        self._rule = rule
+        self._pull = [strength * each for each in fisher]
+        self._parameters = parameters
+        self._start = [parameter.detach().clone() for parameter in parameters]
+
+    def step(self, gradients: list[torch.Tensor]) -> None:
+        """Take one step."""
+        moved = torch._foreach_sub(self._parameters, self._start)
+        self._rule.step(list(torch._foreach_addcmul(gradients, self._pull, moved)))

@@ -45,6 +45,20 @@ class Scores:
         return self.correct / self.samples if self.samples else 0.0
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Past:
+    """What a client still knows of earlier samples when it learns new ones; by default nothing."""
+
+    samples: Samples | None = None
+    logits: NDArray[np.float32] | None = None
+    """What the model said of them when they were new, `(n, classes)`."""
+    fisher: Update | None = None
+    """How much each weight mattered to earlier samples: the diagonal of the Fisher information."""
+
+
+NOTHING = Past()
+
+
 class Model(Protocol):
     """Weights in, weights or predictions out; no call leaves a trace in the next.
 
@@ -73,8 +87,14 @@ class Model(Protocol):
         """Predict the samples and compare with their labels."""
         ...
 
-    def learn(self, weights: Update, samples: Samples, config: ClientConfig, seed: int) -> Update:
-        """Return the weights after training on the samples."""
+    def learn(
+        self, weights: Update, samples: Samples, config: ClientConfig, seed: int, past: Past = NOTHING
+    ) -> Update:
+        """Return the weights after training on the samples, and on what is left of earlier ones."""
+        ...
+
+    def fisher(self, weights: Update, samples: Samples) -> Update:
+        """Return the mean over the samples of each gradient of the loss, squared; 0 where there is none."""
         ...
 
     def imitate(

@@ -77,9 +77,9 @@ def test_the_cnn_refuses_inputs_that_are_no_images() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("transformer", "'mlp', 'cnn' or your own"),
+        ("transfomer", "'transformer', 'autoencoder', 'embedding', or your own"),
         ("no_such_module:f", "importable module"),
-        ("users_models:too_many_classes", r"finite logits \(1, 3\)\. Found \(1, 4\)"),
+        ("users_models:too_many_classes", r"finite outputs \(1, 3\)\. Found \(1, 4\)"),
         ("users_models:not_finite", "or not finite"),
         ("users_models:raises", "Found RuntimeError"),
         ("users_models:double", r"should be in float32. Found torch.float64 in 'scale'"),
