@@ -36,6 +36,9 @@ def codecs(
     quick: Annotated[
         bool, typer.Option("--quick", help="Small synthetic vectors, nobody slow, once.")
     ] = False,
+    equal_bytes: Annotated[
+        bool, typer.Option("--equal-bytes", help="Ask `rdo` for the bytes of every other codec, and compare.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure size, error and speed of codecs on updates; two are made, others come from files."""
@@ -50,13 +53,19 @@ def codecs(
         able, missing = (list(chosen(codec)), []) if codec else lineup(quick=quick)
         vectors = [*map(load, vector or []), *synthetic(seed, quick=quick)]
         result = measure(
-            vectors, able, missing, repeats=1 if quick else repeats, on_vector=lambda name: say(f"{name} …")
+            vectors,
+            able,
+            missing,
+            repeats=1 if quick else repeats,
+            equal_bytes=equal_bytes,
+            on_vector=lambda name: say(f"{name} …"),
         )
         if output is not None:
             command = ["phloem", "bench", "codecs"]
             command += [part for path in vector or [] for part in ("--vector", path.name)]
             command += [part for text in codec or [] for part in ("--codec", text)]
-            for path in write(result, output, shlex.join([*command, *(["--quick"] if quick else [])])):
+            command += [*(["--quick"] if quick else []), *(["--equal-bytes"] if equal_bytes else [])]
+            for path in write(result, output, shlex.join(command)):
                 say(f"wrote {path}")
         if as_json:
             print(json.dumps(result.as_dict(), indent=2))

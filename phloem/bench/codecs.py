@@ -14,6 +14,7 @@ import numpy as np
 
 from phloem.bench.bounds import Point, lines
 from phloem.bench.contenders import Contender, Missing
+from phloem.bench.duel import Duel, fight
 from phloem.bench.vectors import Vector
 from phloem.compression.update import Schema, is_finite, nmse
 from phloem.errors import ConfigError, RunError
@@ -34,6 +35,7 @@ class Row:
     vector: str
     codec: str
     family: str
+    bytes: int
     bpp: float
     nmse: float
     encode_mbps: float
@@ -50,6 +52,7 @@ class Result:
     rows: tuple[Row, ...]
     references: tuple[Point, ...] = field(default=())
     missing: tuple[Missing, ...] = field(default=())
+    duels: tuple[Duel, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -62,10 +65,15 @@ def measure(
     missing: Sequence[Missing] = (),
     *,
     repeats: int = REPEATS,
+    equal_bytes: bool = False,
     on_vector: Callable[[str], None] = lambda name: None,
 ) -> Result:
-    """Run every contender on every vector, `repeats` times after one that is not timed."""
+    """Run every contender on every vector, `repeats` times after one that is not timed.
+
+    With `equal_bytes`, `rdo` is then asked for the bytes of each of them.
+    """
     rows: list[Row] = []
+    duels: list[Duel] = []
     points: list[Point] = []
     refused: list[Missing] = []
     with one_core():
@@ -73,10 +81,13 @@ def measure(
             on_vector(vector.name)
             found, gone = _measure(vector, contenders, repeats)
             rows += found
+            if equal_bytes:
+                fought = (fight(vector, row.codec, row.bytes, row.nmse) for row in found)
+                duels += [duel for duel in fought if duel is not None]
             refused += gone
             points += lines(vector)
     speed = median([row.memcpy_mbps for row in rows]) if rows else 0.0
-    return Result(speed, repeats, tuple(rows), tuple(points), (*missing, *refused))
+    return Result(speed, repeats, tuple(rows), tuple(points), (*missing, *refused), tuple(duels))
 
 
 @contextmanager
@@ -127,6 +138,7 @@ def _measure(
             vector=vector.name,
             codec=one.name,
             family=one.family,
+            bytes=len(blobs[one]),
             bpp=8 * len(blobs[one]) / schema.parameters,
             nmse=errors[one],
             encode_mbps=size / median([encoding for encoding, _ in taken]) / 1e6,

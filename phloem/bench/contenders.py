@@ -93,8 +93,8 @@ MADE: tuple[tuple[str, str, Coder], ...] = (
     ("OpenFL STC as shipped", "openfl-stc:0.01", peers.OpenFlStc(0.01)),
     ("OpenFL STC as shipped", "openfl-stc:0.1", peers.OpenFlStc(0.1)),
     ("OpenFL KC as shipped", "openfl-kc:6", peers.OpenFlKc(6)),
-    ("NVFlare blockwise", "nvflare-blockwise8", peers.Blockwise(peers.dynamic_codebook(), 8, 4096)),
-    ("NVFlare blockwise", "nvflare-normfloat4", peers.Blockwise(peers.NORMAL_FLOAT_4, 4, 64)),
+    ("NVFlare blockwise", "nvflare-blockwise8", peers.BLOCKWISE_8),
+    ("NVFlare blockwise", "nvflare-normfloat4", peers.NORMFLOAT_4),
 )
 
 ELSEWHERE = (

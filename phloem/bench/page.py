@@ -11,6 +11,7 @@ from rich.table import Table
 
 from phloem.bench.codecs import Result, Row
 from phloem.bench.contenders import OWN
+from phloem.bench.duel import Duel
 from phloem.bench.plot import scatter
 
 COLUMNS = ("codec", "bits/parameter", "NMSE", "encode MB/s", "decode MB/s")
@@ -32,6 +33,17 @@ what uniform quantization would take if its entropy coder were perfect and its t
 a bound for normal values only.
 """
 
+EQUAL_BYTES = """\
+
+## `rdo` at equal bytes
+
+For each of the {count} messages of other codecs that are not lossless, `rdo` was asked for a frame of as many
+bytes (`rdo:bytes=…`, frame and all), and the errors were compared. {verdict} The closest on each vector:
+
+| vector | messages | `rdo` errs more | closest codec | bytes | its NMSE | that of `rdo` | ratio |
+|---|--:|--:|---|--:|--:|--:|--:|
+"""
+
 
 def tables(result: Result) -> Iterator[Table]:
     """Return a table a vector, and one of what is missing."""
@@ -46,6 +58,13 @@ def tables(result: Result) -> Iterator[Table]:
         for point in result.references:
             if point.vector == vector:
                 table.add_row(point.line, f"{point.bpp:.4g}", _error(point.nmse), "", "")
+        yield table
+    if result.duels:
+        table = Table("vector", "messages", "rdo errs more", "closest", title_justify="left")
+        for vector, duels in _duels(result).items():
+            lost, closest = sum(duel.lost for duel in duels), min(duels, key=lambda duel: duel.margin)
+            nearest = escape(f"{closest.rival}, {closest.margin:.3g} times the error")
+            table.add_row(vector, str(len(duels)), str(lost), nearest)
         yield table
     if result.missing:
         table = Table("missing", "because", title_justify="left")
@@ -67,6 +86,8 @@ def write(result: Result, path: Path, command: str) -> list[Path]:
         for row in rows:
             code, family = row.codec.replace("|", "\\|"), row.family.replace("|", "\\|")
             text += f"| `{code}` | {' | '.join(_numbers(row))} | {family} |\n"
+    if result.duels:
+        text += _equal_bytes(result)
     if result.missing:
         text += "\n## Missing\n\n"
         text += "".join(f"- {names}: {reason}\n" for names, reason in _absent(result).items())
@@ -79,6 +100,33 @@ def _by_vector(result: Result) -> dict[str, list[Row]]:
     for row in result.rows:
         groups[row.vector].append(row)
     return groups
+
+
+def _duels(result: Result) -> dict[str, list[Duel]]:
+    groups: dict[str, list[Duel]] = defaultdict(list)
+    for duel in result.duels:
+        groups[duel.vector].append(duel)
+    return groups
+
+
+def _equal_bytes(result: Result) -> str:
+    """The closest rival on each vector, and every one that errs less than `rdo`."""
+    lost = [duel for duel in result.duels if duel.lost]
+    verdict = f"It errs more in {len(lost)} cases, listed below." if lost else "It never errs more."
+    text = EQUAL_BYTES.format(count=len(result.duels), verdict=verdict)
+    for vector, duels in _duels(result).items():
+        closest = min(duels, key=lambda duel: duel.margin)
+        text += f"| {vector} | {len(duels)} | {sum(duel.lost for duel in duels)} | {_fought(closest)} |\n"
+    if lost:
+        text += "\n| vector | where `rdo` errs more | bytes | its NMSE | that of `rdo` | ratio |\n"
+        text += "|---|---|--:|--:|--:|--:|\n"
+        text += "".join(f"| {duel.vector} | {_fought(duel)} |\n" for duel in lost)
+    return text
+
+
+def _fought(duel: Duel) -> str:
+    code = duel.rival.replace("|", "\\|")
+    return f"`{code}` | {duel.bytes} | {_error(duel.nmse)} | {_error(duel.rdo_nmse)} | {duel.margin:.3g}"
 
 
 def _absent(result: Result) -> dict[str, str]:

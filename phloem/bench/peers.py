@@ -85,6 +85,10 @@ class Blockwise:
         return update
 
 
+BLOCKWISE_8 = Blockwise(dynamic_codebook(), 8, 4096)
+NORMFLOAT_4 = Blockwise(NORMAL_FLOAT_4, 4, 64)
+
+
 @dataclass(frozen=True)
 class OpenFlStc:
     """The largest `fraction` of each tensor's values, as one magnitude and signs."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from phloem.bench import bounds, peers
+from phloem.bench import bounds, page, peers
 from phloem.bench.codecs import measure
 from phloem.bench.contenders import MADE, PRESETS, Coder, chosen, lineup
+from phloem.bench.duel import Duel, fight
 from phloem.bench.plot import scatter
 from phloem.bench.vectors import Vector, load, synthetic
 from phloem.cli import app
@@ -63,12 +65,31 @@ def test_the_page_and_its_plots(vector: Path, tmp_path: Path) -> None:
     """One command writes the page with all its pictures, and names whoever could not run."""
     done = run(app, ["bench", "codecs", "--quick", "--vector", str(vector), "-o", str(tmp_path / "page.md")])
     assert done.exit_code == OK
-    page = (tmp_path / "page.md").read_text("utf-8")
-    assert "| `topk:0.01 \\| linear:4` |" in page
-    assert "nncodec" in page
+    text = (tmp_path / "page.md").read_text("utf-8")
+    assert "| `topk:0.01 \\| linear:4` |" in text
+    assert "nncodec" in text
     for name in ("mine", "gau16k", "lap16k"):
-        assert f"(page-{name}.svg)" in page
+        assert f"(page-{name}.svg)" in text
         ET.parse(tmp_path / f"page-{name}.svg")
+
+
+def test_rdo_at_equal_bytes(vector: Path, tmp_path: Path) -> None:
+    """Every message that is not lossless meets one that is no longer, and whoever is better is told."""
+    texts = ["linear:4", "topk:0.1 | fp16", "zstd", "rdo:bpp=1", "fp16"]
+    result = measure([load(vector)], list(chosen(texts)), repeats=1, equal_bytes=True)
+    assert [duel.rival for duel in result.duels] == ["linear:4", "topk:0.1 | fp16", "fp16"]
+    sizes = {row.codec: row.bytes for row in result.rows}
+    for duel in result.duels:
+        assert duel.rdo_bytes <= duel.bytes == sizes[duel.rival]
+        made, _ = codec(f"rdo:bytes={duel.bytes}").encode(UPDATE)
+        assert len(made) == duel.rdo_bytes
+        assert duel.lost == (duel.margin < 1)
+    hopeless = Duel("mine", "oracle", 100, 1e-9, 99, 0.5)
+    page.write(replace(result, duels=(*result.duels, hopeless)), tmp_path / "page.md", "a command")
+    text = (tmp_path / "page.md").read_text("utf-8")
+    assert "It errs more in 1 cases" in text
+    assert text.count("| mine | `oracle` | 100 | 1.00e-09 | 0.5 |") == 1
+    assert fight(load(vector), "one byte", 1, 0.5) == Duel("mine", "one byte", 1, 0.5, 0, 1.0)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no npz"])
