@@ -1,0 +1,203 @@
+"""A device's connection: kept up for as long as the device runs, and made anew whenever it breaks.
+
+Everything that was done while it was broken waits in the journal, and goes out first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+import phloem
+from phloem.client.link import Node, Setup
+from phloem.client.link_enrol import Membership
+from phloem.errors import ProtocolError, RunError
+from phloem.link_stream import METHOD, PROTOCOL, SERVER_NAME, Deflater, Inflater, expand_alone, parse
+from phloem.proto import link_pb2
+
+FINAL = (
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+"""What the server says to a device it will not serve as it is."""
+
+MOST_DOWN_BYTES = 2**31 - 1
+RUN, SETTINGS_ID, SETTINGS = "run", "settings_id", "settings"
+"""What a journal remembers of the last Welcome."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How a device behaves when the server is not there; times in seconds."""
+
+    first_s: float = 0.5
+    most_s: float = 60.0
+    keepalive_s: float = 240.0
+    """An idle connection is tried after so long, which keeps a NAT's memory of it fresh; about 80 bytes."""
+    stay: bool = True
+    """Whether to wait for the next run after the end of one."""
+
+    def wait_s(self, failures: int, rng: random.Random) -> float:
+        """Return how long to wait after so many failures: doubling, and never all devices at once."""
+        return min(self.most_s, self.first_s * 2.0 ** min(failures, 20)) * rng.uniform(0.5, 1.0)
+
+
+@dataclass
+class Device:
+    """A node, the server it belongs to, and how it stays in touch."""
+
+    node: Node
+    membership: Membership
+    patience: Patience = field(default_factory=Patience)
+    say: Callable[[str], None] = lambda text: None
+    threaded: bool = True
+    """Whether tasks run beside the event loop; without, many light devices share one thread."""
+
+    async def attend(self) -> None:
+        """Stay connected until the run is over, or for ever where the device is to stay.
+
+        Raises:
+            RunError: the server will not serve this device as it is; the text says why.
+        """
+        failures, rng = 0, random.Random(self.node.journal.epoch)
+        while True:
+            began = time.monotonic()
+            why = "The server closed the stream."
+            try:
+                farewell = await self._once()
+                if farewell is not None:
+                    if farewell.finished and not self.patience.stay:
+                        return
+                    why = farewell.reason
+            except grpc.aio.AioRpcError as error:
+                if error.code() in FINAL:
+                    raise RunError(f"The server refused this device. {error.details()}") from None
+                why = f"No connection to {self.membership.target}: {error.details()}."
+            failures = 0 if time.monotonic() - began > self.patience.most_s else failures
+            wait_s = self.patience.wait_s(failures, rng)
+            failures += 1
+            self.say(f"{why} Trying again in {wait_s:.1f} s.")
+            await asyncio.sleep(wait_s)
+
+    async def _once(self) -> link_pb2.Farewell | None:
+        """Serve one stream to its end; return the server's farewell if there was one."""
+        member = self.membership
+        credentials = grpc.ssl_channel_credentials(member.authority, member.key, member.certificate)
+        options = _options(self.patience)
+        async with grpc.aio.secure_channel(member.target, credentials, options=options) as channel:
+            call = channel.stream_stream(METHOD)()
+            try:
+                return await self._serve(call)
+            finally:
+                call.cancel()
+
+    async def _serve(self, call: Any) -> link_pb2.Farewell | None:
+        journal = self.node.journal
+        run = _number(journal.fact(RUN))
+        hello = link_pb2.Hello(
+            protocol=PROTOCOL,
+            epoch=journal.epoch,
+            run=run,
+            settings=_number(journal.fact(SETTINGS_ID)),
+            ready=journal.answered(run),
+            clock=time.time(),
+            version=phloem.__version__,
+        )
+        await call.write(link_pb2.Up(hello=hello).SerializeToString())
+        down = await _read(call)
+        if down is None or down.WhichOneof("kind") != "welcome":
+            raise RunError("The server should begin with a Welcome. Found something else: is it phloem's?")
+        self._begin(down.welcome)
+        self.say(f"Connected to {self.membership.target}.")
+        answers = _Answers(self.node, call, down.welcome.most_bytes, self.threaded)
+        for number in down.welcome.wanted:
+            await answers.send(number, b"", ())
+        inflater = Inflater()
+        while (down := await _read(call)) is not None:
+            if down.WhichOneof("kind") == "farewell":
+                return down.farewell
+            if down.WhichOneof("kind") == "task":
+                task = down.task
+                journal.settle(task.id - task.behind)
+                await answers.send(task.id, inflater.expand(task.head), tuple(task.data))
+        return None
+
+    def _begin(self, welcome: link_pb2.Welcome) -> None:
+        journal = self.node.journal
+        if welcome.settings:
+            journal.remember(SETTINGS, welcome.settings)
+            journal.remember(SETTINGS_ID, welcome.settings_id.to_bytes(8, "little"))
+        if welcome.run != _number(journal.fact(RUN)):
+            journal.remember(RUN, welcome.run.to_bytes(8, "little"))
+        settings = expand_alone(journal.fact(SETTINGS) or b"")
+        self.node.begin(Setup(welcome.run, welcome.node, settings))
+
+
+@dataclass
+class _Answers:
+    """The way up of one stream."""
+
+    node: Node
+    call: Any
+    most_bytes: int
+    threaded: bool
+    deflater: Deflater = field(default_factory=Deflater)
+
+    async def send(self, number: int, head: bytes, data: tuple[bytes, ...]) -> None:
+        """Do a task, or find that it was done, and send the answer."""
+        if self.threaded:
+            plain, beside = await asyncio.to_thread(self.node.answer, number, head, data)
+        else:
+            plain, beside = self.node.answer(number, head, data)
+        if sum(map(len, beside)) + len(plain) > self.most_bytes:
+            size = sum(map(len, beside)) + len(plain)
+            plain, beside = self.node.too_large(size, self.most_bytes), ()
+        answer = link_pb2.Answer(id=number, head=self.deflater.squeeze(plain), data=beside)
+        await self.call.write(link_pb2.Up(answer=answer).SerializeToString())
+
+
+async def _read(call: Any) -> link_pb2.Down | None:
+    raw = await call.read()
+    if raw is grpc.aio.EOF:
+        status = await call.code()
+        if status is not grpc.StatusCode.OK:
+            raise grpc.aio.AioRpcError(
+                status,
+                await call.initial_metadata(),
+                await call.trailing_metadata(),
+                details=await call.details(),
+            )
+        return None
+    down = link_pb2.Down()
+    try:
+        parse(down, raw)
+    except ProtocolError as error:
+        raise RunError(f"The server does not speak this link's protocol. {error}") from None
+    return down
+
+
+def _number(raw: bytes | None) -> int:
+    return int.from_bytes(raw or b"", "little")
+
+
+def _options(patience: Patience) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.ssl_target_name_override", SERVER_NAME),
+        ("grpc.default_authority", SERVER_NAME),
+        ("grpc.max_receive_message_length", MOST_DOWN_BYTES),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", int(patience.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.enable_retries", 0),  # the device's own way of trying again knows more
+        ("grpc.enable_http_proxy", 0),  # nothing may come between the two ends of mutual TLS
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
