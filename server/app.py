@@ -1,40 +1,45 @@
 """The Flower ServerApp: greets the clients, runs the strategy, leaves a run folder behind.
 
-run folder: experiment.toml  run.sqlite  model.safetensors
+run folder: experiment.toml  run.sqlite  model.safetensors  and, until the run is finished, checkpoint/
 """
 
 from __future__ import annotations
 
 import platform
-import re
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, no_object_id_recompute
 
 import phloem
-from phloem import ledger as rows
 from phloem.compression.update import digest
 from phloem.config import Experiment, from_flat
-from phloem.errors import ConfigError, ProtocolError, RunError
+from phloem.errors import ConfigError
 from phloem.learning import open_learner
 from phloem.ledger import Ledger
-from phloem.protocol import MESSAGE, VERSION, Greeting, Hello, client_order
 from phloem.records import to_record
-from phloem.server.checkpoint import save_model
-from phloem.server.round import ServerState, Setting, first_state
-from phloem.server.sanitize import brief
+from phloem.server.app_greeting import Greeter
+from phloem.server.checkpoint import FOLDER, NOBODY, Clients, Keeper, save_model
+from phloem.server.reopen import alone, open_ledger
+from phloem.server.round import ServerState, Setting, admit, first_state
+from phloem.server.slots import Slots, clear, write_whole
 from phloem.server.strategy import DeltaAverage, RoundReport
 from phloem.sources import open_federation
-from phloem.summary import LEDGER_NAME
 
 app = ServerApp()
+
+Reach = Callable[[str, int], None]
+"""Called with a label and the round wherever a crash leaves something of its own kind behind."""
+
+
+def _go_on(label: str, round_number: int) -> None:
+    """Pass the point."""
 
 
 @app.main()
@@ -42,7 +47,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run the experiment that Flower's run-config describes."""
     experiment = from_flat(context.run_config)
     directory = Path(experiment.run.directory or f"runs/{datetime.now(UTC):%Y%m%d-%H%M%S}-{context.run_id}")
-    serve(grid, experiment, directory, facts={"command": "flwr run ."})
+    serve(grid, experiment, directory, facts={"command": "flwr run ."}, resume=experiment.run.resume)
 
 
 def serve(
@@ -52,10 +57,13 @@ def serve(
     *,
     facts: Mapping[str, str] | None = None,
     on_round: Callable[[RoundReport], None] = lambda report: None,
+    resume: bool = False,
+    reach: Reach = _go_on,
 ) -> ServerState:
     """Run `experiment` over whatever `grid` reaches, and leave the run in `directory`.
 
     However it ends, Ctrl-C included, the ledger and the model there are those of the last finished round.
+    With `resume` a run that was broken off there goes on from its last checkpoint, to the same bits.
 
     Raises:
         ConfigError: a setting that cannot work; nothing was sent.
@@ -64,35 +72,50 @@ def serve(
     setting = prepare(experiment)
     _make(directory)
     measure = getattr(grid, "object_bytes", object_bytes)  # a carrier that has counted already need not again
+    clients: Clients = grid if isinstance(grid, Clients) else NOBODY
     identity = {"carrier": type(grid).__name__, **(facts or {}), **facts_of(setting)}
-    with Ledger.create(directory / LEDGER_NAME, identity) as ledger:
+    with alone(directory), open_ledger(directory, experiment, identity, resume=resume) as (ledger, found):
         strategy = None
         try:
-            (directory / "experiment.toml").write_text(experiment.to_toml(), encoding="utf-8")
-            nodes, hashes = greet(grid, setting, ledger, measure)
+            write_whole(directory / "experiment.toml", experiment.to_toml().encode())
+            if found is not None:
+                clients.restore_states(found.clients)
+            # What a resumed run's greeting weighs is not counted, as what was sent in a round that did not
+            # finish is not: the ledger is that of a run nobody broke off.
+            record = ledger.record if found is None else lambda row: None
+            answers = Greeter(grid, setting, measure, record).all_clients()
+            reach("greeted", 0 if found is None else found.round)
+            hashes = answers.hashes
+            state = first_state(setting, hashes) if found is None else admit(found.state, hashes)
+            slots = Slots(directory / FOLDER, number=0 if found is None else found.number + 1)
+            keeper = Keeper(experiment, clients, slots)
             strategy = DeltaAverage(
                 setting,
-                first_state(setting, hashes),
-                nodes,
+                state,
+                answers.nodes,
                 ledger,
                 measure,
-                save=lambda state, round_number: _save(directory, state, round_number),
+                save=partial(_save, directory, keeper, reach),
                 on_round=on_round,
+                reach=reach,
+                done=0 if found is None else found.round,
             )
-            strategy.evaluate_first()
+            if found is None:
+                strategy.evaluate_first()
             strategy.start(
                 grid=grid,
                 initial_arrays=to_record(strategy.state.model),
-                num_rounds=experiment.run.rounds,
+                num_rounds=experiment.run.rounds - strategy.done,
                 timeout=experiment.server.round_timeout_s,
             )
             ledger.fact("model_sha256", digest(strategy.state.model))
             _end(ledger, "finished")
+            clear(directory / FOLDER)
         except BaseException as error:
             ledger.rollback()  # of a round that did not finish nothing stays
-            _end(ledger, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            _end(ledger, "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed")
             if strategy is not None:
-                strategy.save_again()
+                _save_again(directory, strategy, ledger)
             raise
     return strategy.state
 
@@ -109,63 +132,6 @@ def prepare(experiment: Experiment) -> Setting:
             "and `data.validation_fraction`."
         )
     return Setting(experiment, federation, learner)
-
-
-def greet(
-    grid: Grid, setting: Setting, ledger: Ledger, measure: Callable[[Message], int]
-) -> tuple[dict[str, int], dict[str, bytes]]:
-    """Ask every node who it is; return each client's node, and its hash of the first version.
-
-    Raises:
-        RunError: a node did not come, did not answer, or gave no name of its own.
-    """
-    node_ids = _wait_for_nodes(grid, setting)
-    hello = Hello(VERSION, setting.learner.schema.fingerprint)
-    sent = [
-        Message(RecordDict({MESSAGE: ConfigRecord(hello.to_mapping())}), node, "query") for node in node_ids
-    ]
-    replies = list(grid.send_and_receive(sent, timeout=setting.experiment.server.connect_timeout_s))
-    asked = {message.metadata.message_id: message for message in sent}
-    nodes: dict[str, int] = {}
-    hashes: dict[str, bytes] = {}
-    for reply in replies:
-        message = asked.pop(reply.metadata.reply_to_message_id, None)
-        if message is None:
-            continue  # answers nothing that was asked, or what has been answered
-        node = message.metadata.dst_node_id
-        greeting = _greeting_in(reply, node)
-        client = greeting.client
-        if client in nodes:
-            raise RunError(
-                f"Each client should be there once. Found {client!r} on nodes {nodes[client]} and {node}. "
-                "Give each its own partition-id."
-            )
-        nodes[client], hashes[client] = node, greeting.first_hash
-        ledger.record(_hello_row(client, "down", measure(message)), _hello_row(client, "up", measure(reply)))
-    if asked:
-        silent = ", ".join(str(message.metadata.dst_node_id) for message in asked.values())
-        raise RunError(
-            f"All {len(node_ids)} clients should answer the greeting. Found {len(nodes)} answers within "
-            f"{setting.experiment.server.connect_timeout_s:g} s, none of node {silent}: see its log."
-        )
-    return {client: nodes[client] for client in sorted(nodes, key=client_order)}, hashes
-
-
-def _greeting_in(reply: Message, node: int) -> Greeting:
-    """Return a Greeting with a name that can stand in a ledger; the reply may hold anything."""
-    if reply.has_error():
-        raise RunError(f"Node {node} refused the run: {brief(reply.error.reason)}")
-    try:
-        fields = reply.content.config_records.get(MESSAGE) if reply.has_content() else None
-        greeting = Greeting.from_mapping(dict(fields or {}))
-    except ProtocolError as error:
-        raise RunError(f"Node {node} should have answered with a Greeting. Found: {brief(error)}") from None
-    if not re.fullmatch(r"[\w.-]{1,64}", greeting.client):
-        raise RunError(
-            f"A client's name should be 1..64 letters, digits or '_.-'. Found {brief(repr(greeting.client))} "
-            f"on node {node}. Give it another name."
-        )
-    return greeting
 
 
 def object_bytes(message: Message) -> int:
@@ -196,22 +162,6 @@ def facts_of(setting: Setting) -> dict[str, str]:
     }
 
 
-def _wait_for_nodes(grid: Grid, setting: Setting) -> list[int]:
-    wanted, patience = len(setting.federation.shares), setting.experiment.server.connect_timeout_s
-    deadline = time.monotonic() + patience
-    while True:
-        found = sorted(grid.get_node_ids())
-        if len(found) == wanted:
-            return found
-        if len(found) > wanted or time.monotonic() > deadline:
-            raise RunError(
-                f"The run needs {wanted} nodes, one for each client of `data.clients`. Found {len(found)} "
-                f"(waited up to {patience:g} s). Start the missing ones, or set data.clients={len(found)}; "
-                f"in Flower's simulation: --federation-config 'num-supernodes={wanted}'."
-            )
-        time.sleep(0.2)
-
-
 def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -228,9 +178,21 @@ def _end(ledger: Ledger, state: str) -> None:
     ledger.commit()
 
 
-def _save(directory: Path, state: ServerState, round_number: int) -> None:
+def _save(directory: Path, keeper: Keeper, reach: Reach, state: ServerState, round_number: int) -> None:
+    experiment = keeper.experiment
+    every, last = experiment.server.checkpoint_every, experiment.run.rounds
+    if every and (round_number % every == 0 or round_number == last):
+        keeper.slots.reach = lambda label: reach(label, round_number)
+        keeper.save(state, round_number)
+    _save_model(directory, state, round_number)
+
+
+def _save_model(directory: Path, state: ServerState, round_number: int) -> None:
     save_model(directory / "model.safetensors", state.model, {"round": str(round_number)})
 
 
-def _hello_row(client: str, direction: rows.Direction, size: int) -> rows.Message:
-    return rows.Message(0, client, direction, "hello", "", 0, 0, 0, size, None, 0, None, None)
+def _save_again(directory: Path, strategy: DeltaAverage, ledger: Ledger) -> None:
+    """Save the model of the ledger's last round, where the run broke off between the two."""
+    [(last,)] = ledger.query("SELECT coalesce(max(round), 0) FROM round")
+    if strategy.done == last:
+        _save_model(directory, strategy.state, last)

@@ -123,6 +123,13 @@ def begin(model: Update, makers: Iterable[str]) -> Held:
     return Held(dict.fromkeys(able, Position(FIRST_VERSION)), {FIRST_VERSION: first}, makers=able)
 
 
+def welcome(held: Held, client: str, first_hash: bytes) -> Held:
+    """Return the state with a client that came later, and its hash of the first version."""
+    if first_hash != held.models[FIRST_VERSION].hash:
+        return held
+    return replace(held, makers=held.makers | {client})._moved(client, Position(FIRST_VERSION))
+
+
 @dataclass(frozen=True)
 class Downlink:
     """The codecs of the way down, and how many different models the server remembers for its clients."""

@@ -8,7 +8,7 @@ Replies are decoded one at a time: beside their blobs, memory does not grow with
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from phloem.compression.codec import codec
@@ -20,7 +20,7 @@ from phloem.protocol import Reply, client_order, model_hash
 from phloem.seeds import derive, generator
 from phloem.server.aggregate import StreamingMean
 from phloem.server.distill import Distilled, Teacher, distill, questions
-from phloem.server.held import Downlink, Held, Path, begin, send
+from phloem.server.held import Downlink, Held, Path, begin, send, welcome
 from phloem.server.sanitize import Expected, Limits, Sane, brief, read_reply, read_update
 from phloem.sources import Federation
 
@@ -99,9 +99,23 @@ def first_state(setting: Setting, clients: Mapping[str, bytes]) -> ServerState:
     return ServerState(model, begin(model, makers), dict.fromkeys(clients, 0))
 
 
-def choose(setting: Setting, state: ServerState, round_number: int) -> list[str]:
-    """Return the clients of a round, in order: the same for the same seed, whatever carries them."""
-    clients = sorted(state.acked, key=client_order)
+def admit(state: ServerState, clients: Mapping[str, bytes]) -> ServerState:
+    """Return the state with those clients that were not in it, each with its hash of the first version."""
+    held, acked = state.held, dict(state.acked)
+    for client in sorted(set(clients) - set(acked), key=client_order):
+        held, acked[client] = welcome(held, client, clients[client]), 0
+    return replace(state, held=held, acked=acked)
+
+
+def choose(
+    setting: Setting, state: ServerState, round_number: int, here: Container[str] | None = None
+) -> list[str]:
+    """Return the clients of a round, in order: the same for the same seed, whatever carries them.
+
+    `here` are those that can be reached; all, if it is left out.
+    """
+    known = sorted(state.acked, key=client_order)
+    clients = [client for client in known if here is None or client in here]
     wanted = setting.experiment.server.clients_per_round or len(clients)
     if wanted >= len(clients):
         return clients

@@ -60,36 +60,46 @@ class DeltaAverage(Strategy):
         *,
         save: Callable[[ServerState, int], None],
         on_round: Callable[[RoundReport], None],
+        reach: Callable[[str, int], None],
+        done: int = 0,
     ) -> None:
-        """`nodes` maps clients to Flower's node ids, `object_bytes` measures a message as carried."""
+        """`nodes` maps clients to Flower's node ids, `object_bytes` measures a message as carried.
+
+        `done` rounds are behind a run that goes on: Flower's first round is the one after them.
+        """
         self.setting, self.state, self.nodes, self.ledger = setting, state, nodes, ledger
-        self._object_bytes, self._save, self._on_round = object_bytes, save, on_round
+        self.done = self._before = done
+        self._object_bytes, self._save, self._on_round, self._reach = object_bytes, save, on_round, reach
         self._sent: list[Sent] = []
-        self._barren = 0
         self._started = 0.0
-        self._finished = 0
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Make the instruction and the cheapest path for each chosen client."""
+        server_round += self._before
         self._started = time.perf_counter()
-        clients = choose(self.setting, self.state, server_round)
+        clients = choose(self.setting, self.state, server_round, self.nodes)
         self.state, paths = instruct(self.setting, self.state, server_round, clients)
         self._sent = [self._send(client, path, server_round) for client, path in paths.items()]
+        self._reach("instructed", server_round)
         return [sent.message for sent in self._sent]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Apply the replies, record the round, and make it last before the next one acknowledges it."""
-        before = self.state
-        outcome = aggregate(self.setting, before, server_round, self._arrived(server_round, replies))
-        self.state, self._finished = outcome.state, server_round
+        server_round += self._before
+        outcome = aggregate(self.setting, self.state, server_round, self._arrived(server_round, replies))
+        self.state, self.done = outcome.state, server_round
+        self._reach("aggregated", server_round)
         self._record(server_round, outcome)
         accuracy = self._evaluate(server_round)
+        self._reach("recorded", server_round)
         self.ledger.commit()
+        self._reach("committed", server_round)
         self._save(self.state, server_round)
+        self._reach("saved", server_round)
         self._on_round(RoundReport(server_round, len(outcome.accepted), len(outcome.refused), accuracy))
         self._check_progress(outcome)
         self._sent = []
@@ -97,11 +107,14 @@ class DeltaAverage(Strategy):
 
     def _check_progress(self, outcome: Outcome) -> None:
         """End a run that gets nowhere: training that diverges would otherwise fail to the last round."""
-        self._barren = self._barren + 1 if len(outcome.refused) == len(self._sent) else 0
-        if self._barren == min(BARREN_ROUNDS, self.setting.experiment.run.rounds):
+        limit = min(BARREN_ROUNDS, self.setting.experiment.run.rounds)
+        last_rounds = self.ledger.query(
+            "SELECT rejected >= selected FROM round WHERE round > 0 ORDER BY round DESC LIMIT ?", limit
+        )
+        if outcome.refused and len(last_rounds) == limit and all(barren for (barren,) in last_rounds):
             last = outcome.refused[-1]
             raise RunError(
-                f"Some reply of {self._barren} rounds in a row should be usable. Found none; the last was of "
+                f"Some reply of {limit} rounds in a row should be usable. Found none; the last was of "
                 f"client {last.client!r}: {last.reason}"
             )
 
@@ -122,13 +135,9 @@ class DeltaAverage(Strategy):
         """Score the untrained model, as round 0."""
         self._evaluate(0)
         self.ledger.commit()
+        self._reach("committed", 0)
         self._save(self.state, 0)
-
-    def save_again(self) -> None:
-        """Save the model of the ledger's last round, where the run broke off between the two."""
-        [(last,)] = self.ledger.query("SELECT coalesce(max(round), 0) FROM round")
-        if self._finished == last:
-            self._save(self.state, last)
+        self._reach("saved", 0)
 
     def _send(self, client: str, path: Path, server_round: int) -> Sent:
         instruction = Instruction(
@@ -155,6 +164,7 @@ class DeltaAverage(Strategy):
                 unasked.add(client or f"node {reply.metadata.src_node_id}")
                 continue
             silent.discard(client)
+            self._reach("replied", server_round)
             arrived = read_message(client, reply)
             size = self._object_bytes(reply)
             self.ledger.record(up_row(server_round, arrived, self.state, self.setting, size))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
+from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, no_object_id_recompute
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
@@ -45,6 +47,7 @@ class LocalGrid(Grid):
         self._ids = itertools.count(1)
         self._sizes: dict[str, int] = {}
         self._replies: dict[str, Message] = {}
+        self._touched: set[int] = set()
         self.contexts = {
             FIRST_NODE + i: Context(
                 run_id=RUN_ID,
@@ -55,6 +58,21 @@ class LocalGrid(Grid):
             )
             for i in range(clients)
         }
+
+    def changed_states(self) -> dict[str, bytes]:
+        """Return the states that clients were given since this was last asked, by partition."""
+        touched, self._touched = sorted(self._touched), set()
+        return {
+            str(node - FIRST_NODE): recorddict_to_proto(self.contexts[node].state).SerializeToString()
+            for node in touched
+        }
+
+    def restore_states(self, states: Mapping[str, bytes]) -> None:
+        """Put the clients back to where `changed_states` found them."""
+        for partition, data in states.items():
+            node = FIRST_NODE + int(partition)
+            self.contexts[node].state = recorddict_from_proto(ProtoRecordDict.FromString(data))
+            self._touched.add(node)
 
     def set_run(self, run: Run) -> None:
         """Replace the run's description."""
@@ -109,6 +127,7 @@ class LocalGrid(Grid):
             arrived = self._carry(message)
             self._tap(arrived)
             context = self.contexts[message.metadata.dst_node_id]
+            self._touched.add(context.node_id)
             try:
                 reply = self._carry(self._app(message=arrived, context=context))
             except Exception as error:  # as on Flower's engine: a client that breaks is a reply, not the end

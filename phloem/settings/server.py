@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,12 @@ class ServerConfig(Section):
     round_timeout_s: Positive = 3600.0
     connect_timeout_s: Positive = 120.0
     """How long to wait until all clients have answered the first greeting."""
+    min_clients: Annotated[int, Field(ge=0)] = 0
+    """How many clients are enough to begin once the waiting is over; 0 means all. Others may join later."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 1
+    """After how many rounds everything is saved, so that a killed run can go on; 0 means never. Clients that
+    keep their own state, as all do but a simulation's, need every round saved: what a run took from them in
+    a round that is lost with the server is lost."""
     distill: DistillConfig = DistillConfig()
 
 
@@ -45,5 +51,10 @@ class RunConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     directory: str = ""
     """The run's folder; empty means a new one below `runs/`."""
+    resume: bool = False
+    """Whether to go on with the run in `directory` where it was broken off, if there is one."""
     reference: bool = True
     """Whether a dense run with the same seed is made beside it."""
+    baselines: Literal["none", "trivial", "river"] = "trivial"
+    """What a simulation's streams are compared with: predictors that look at no input, or also river's
+    standard learners, which see all clients' samples in one place and take their time."""

@@ -197,7 +197,7 @@ def test_the_gradient_does_not_depend_on_the_temperature(monkeypatch: pytest.Mon
         def step(self, gradients: list[object]) -> None:
             norms.append(float(sum(g.square().sum() for g in gradients) ** 0.5))  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(learner_module, "optimizer", lambda config, parameters: _Measured())
+    monkeypatch.setattr(learner_module, "optimizer", lambda *arguments: _Measured())
     student, x = learner(), samples(1).x
     wanted = np.random.default_rng(0).normal(size=(len(x), CLASSES)).astype(np.float32)
     for temperature in (4.0, 20.0, 100.0):

@@ -1,0 +1,156 @@
+"""The greeting: before a client is sent anything, it says who it is and what it can make itself.
+
+A run begins when all clients of `data.clients` have answered, or `server.min_clients` of them; who comes
+later, or comes back as another node, is greeted between two rounds.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from phloem import ledger as rows
+from phloem.errors import ProtocolError, RunError
+from phloem.protocol import MESSAGE, VERSION, Greeting, Hello, client_order
+from phloem.server.round import Setting
+from phloem.server.sanitize import brief
+
+Record = Callable[[rows.Message], None]
+
+
+@dataclass
+class Answers:
+    """What the nodes that were asked have said."""
+
+    nodes: dict[str, int] = field(default_factory=dict)
+    """The node of each client."""
+    hashes: dict[str, bytes] = field(default_factory=dict)
+    """Each client's hash of the first version."""
+    wrong: list[str] = field(default_factory=list)
+    """What was wrong with the other answers, one sentence a node."""
+    silent: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Greeter:
+    """Asks nodes who they are."""
+
+    grid: Grid
+    setting: Setting
+    measure: Callable[[Message], int]
+    record: Record
+    """Takes the two rows of each greeting."""
+
+    def all_clients(self) -> Answers:
+        """Wait for the clients a run begins with, and ask them.
+
+        Raises:
+            RunError: too few came, or answered, or gave a name of their own.
+        """
+        server = self.setting.experiment.server
+        node_ids = self._wait_for_nodes()
+        found = self.ask(node_ids)
+        if found.wrong and not server.min_clients:
+            raise RunError(found.wrong[0])
+        if len(found.nodes) < (server.min_clients or len(node_ids)):
+            silent = ", ".join(map(str, found.silent))
+            wanted = f"At least {server.min_clients}" if server.min_clients else f"All {len(node_ids)}"
+            raise RunError(
+                f"{wanted} clients should answer the greeting. Found {len(found.nodes)} answers within "
+                f"{server.connect_timeout_s:g} s, none of node {silent}: see its log."
+                + (f" {found.wrong[0]}" if found.wrong else "")
+            )
+        return found
+
+    def newcomers(self, known: Mapping[str, int], passed_over: set[int], round_number: int) -> Answers:
+        """Ask the nodes that are neither known nor in `passed_over`, which those without a good answer join.
+
+        A client whose node is gone may come back as another node.
+        """
+        here = set(self.grid.get_node_ids())
+        new = sorted(here - set(known.values()) - passed_over)
+        if not new:
+            return Answers()
+        taken = {client: node for client, node in known.items() if node in here}
+        found = self.ask(new, taken, round_number)
+        passed_over |= set(new) - set(found.nodes.values())
+        return found
+
+    def ask(
+        self, node_ids: Iterable[int], taken: Mapping[str, int] | None = None, round_number: int = 0
+    ) -> Answers:
+        """Ask these nodes; `taken` are the clients that are there already."""
+        hello = Hello(VERSION, self.setting.learner.schema.fingerprint)
+        content = ConfigRecord(hello.to_mapping())
+        sent = [Message(RecordDict({MESSAGE: content}), node, "query") for node in node_ids]
+        patience = self.setting.experiment.server.connect_timeout_s
+        replies = list(self.grid.send_and_receive(sent, timeout=patience))
+        asked = {message.metadata.message_id: message for message in sent}
+        found, nodes = Answers(), dict(taken or {})
+        for reply in replies:
+            message = asked.pop(reply.metadata.reply_to_message_id, None)
+            if message is None:
+                continue  # answers nothing that was asked, or what has been answered
+            node = message.metadata.dst_node_id
+            try:
+                greeting = _greeting_in(reply, node)
+            except RunError as error:
+                found.wrong.append(str(error))
+                continue
+            client = greeting.client
+            if client in nodes:
+                found.wrong.append(
+                    f"Each client should be there once. Found {client!r} on nodes {nodes[client]} and "
+                    f"{node}. Give each its own partition-id."
+                )
+                continue
+            nodes[client] = found.nodes[client] = node
+            found.hashes[client] = greeting.first_hash
+            self.record(_row(round_number, client, "down", self.measure(message)))
+            self.record(_row(round_number, client, "up", self.measure(reply)))
+        found.silent = [message.metadata.dst_node_id for message in asked.values()]
+        found.nodes = {client: found.nodes[client] for client in sorted(found.nodes, key=client_order)}
+        return found
+
+    def _wait_for_nodes(self) -> list[int]:
+        server, wanted = self.setting.experiment.server, len(self.setting.federation.shares)
+        deadline = time.monotonic() + server.connect_timeout_s
+        while True:
+            found = sorted(self.grid.get_node_ids())
+            late = time.monotonic() > deadline
+            if len(found) == wanted or (late and 0 < server.min_clients <= len(found) <= wanted):
+                return found
+            if len(found) > wanted or late:
+                raise RunError(
+                    f"The run needs {wanted} nodes, one for each client of `data.clients`. Found {len(found)}"
+                    f" (waited up to {server.connect_timeout_s:g} s). Start the missing ones, or set "
+                    f"data.clients={len(found)}; in Flower's simulation: --federation-config "
+                    f"'num-supernodes={wanted}'."
+                )
+            time.sleep(0.2)
+
+
+def _greeting_in(reply: Message, node: int) -> Greeting:
+    """Return a Greeting with a name that can stand in a ledger; the reply may hold anything."""
+    if reply.has_error():
+        raise RunError(f"Node {node} refused the run: {brief(reply.error.reason)}")
+    try:
+        fields = reply.content.config_records.get(MESSAGE) if reply.has_content() else None
+        greeting = Greeting.from_mapping(dict(fields or {}))
+    except ProtocolError as error:
+        raise RunError(f"Node {node} should have answered with a Greeting. Found: {brief(error)}") from None
+    if not re.fullmatch(r"[\w.-]{1,64}", greeting.client):
+        raise RunError(
+            f"A client's name should be 1..64 letters, digits or '_.-'. Found {brief(repr(greeting.client))} "
+            f"on node {node}. Give it another name."
+        )
+    return greeting
+
+
+def _row(round_number: int, client: str, direction: rows.Direction, size: int) -> rows.Message:
+    return rows.Message(round_number, client, direction, "hello", "", 0, 0, 0, size, None, 0, None, None)
