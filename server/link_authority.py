@@ -6,21 +6,35 @@ state folder: authority.key  authority.pem  registry.sqlite  (the key is readabl
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from phloem.errors import ConfigError, ProtocolError
 from phloem.link_stream import SERVER_NAME
 
 _EARLIER, _LATER = timedelta(days=1), timedelta(days=3650)
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass(frozen=True)
@@ -45,15 +59,24 @@ class Authority:
         """What a join token says of it."""
         return sha256(self.der).digest()
 
-    def issue_server(self, key: ec.EllipticCurvePrivateKey) -> bytes:
-        """Return a server certificate, PEM; the name in it is the same everywhere."""
-        names = x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME)])
-        builder = self._builder(SERVER_NAME, key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH)
-        signed = builder.add_extension(names, critical=False).sign(self.key, hashes.SHA256())
+    def issue_server(
+        self,
+        key: ec.EllipticCurvePrivateKey,
+        hosts: Sequence[str] = (SERVER_NAME,),
+        addresses: Sequence[str] = (),
+    ) -> bytes:
+        """Return a server certificate, PEM; the link's own name in it is the same everywhere."""
+        names = [*map(x509.DNSName, hosts), *(x509.IPAddress(ip_address(each)) for each in addresses)]
+        builder = self._builder(hosts[0], key.public_key())
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        signed = builder.sign(self.key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM)
 
-    def issue_device(self, request: bytes, name: str) -> tuple[bytes, bytes]:
+    def issue_device(self, request: bytes) -> tuple[bytes, bytes]:
         """Return a device certificate, DER, for a PKCS #10 request, and the key's fingerprint.
+
+        All devices bear the same name in it, none of their choice: one called like the server could pass
+        for it. It is short because TLS sends it five times when a device connects, four of them in tickets.
 
         Raises:
             ProtocolError: the request is malformed, not signed with its own key, or for another kind of key.
@@ -67,23 +90,23 @@ class Authority:
                 raise ProtocolError("The request should be signed with the device's own key. It is not.")
         except (ValueError, InvalidSignature) as error:
             raise ProtocolError(f"A certificate request was expected. Found other bytes: {error}.") from None
-        signed = self._builder(name, key, ExtendedKeyUsageOID.CLIENT_AUTH).sign(self.key, hashes.SHA256())
+        signed = self._builder("d", key).sign(self.key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.DER), fingerprint(key)
 
-    def _builder(
-        self, name: str, key: ec.EllipticCurvePublicKey, usage: x509.ObjectIdentifier
-    ) -> x509.CertificateBuilder:
+    def _builder(self, name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
             .issuer_name(self.certificate.subject)
             .public_key(key)
-            .serial_number(x509.random_serial_number())
+            .serial_number(secrets.randbits(63) + 1)
             .not_valid_before(now - _EARLIER)
             .not_valid_after(now + _LATER)
-            # A device must not pass for the server, so each kind may only do its own part.
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
+            # Python 3.13 verifies strictly: a certificate has to name its issuer's key.
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
+            )
         )
 
 
@@ -147,7 +170,7 @@ def write_secret(path: Path, content: bytes) -> None:
 
 def _make_authority() -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"phloem {os.urandom(4).hex()}")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"p{os.urandom(3).hex()}")])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -158,6 +181,8 @@ def _make_authority() -> Authority:
         .not_valid_before(now - _EARLIER)
         .not_valid_after(now + 2 * _LATER)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_SIGNS_CERTIFICATES, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     return Authority(key, certificate)
