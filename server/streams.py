@@ -65,7 +65,8 @@ def stream_rows(
         if reply.samples == reply.skipped == 0:
             continue
         before = _position(ledger, reply.client)
-        after = before + reply.samples
+        # In a feed a position counts rows, bad ones included; of a share they were left out before.
+        after = before + reply.samples + (reply.skipped if federation.feeds else 0)
         share = int(reply.client) if reply.client.isdecimal() else len(federation.shares)
         known = share < len(federation.shares)  # the source may not say what a device of its own name has
         found.append(

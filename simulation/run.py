@@ -13,6 +13,7 @@ from phloem.config import Experiment
 from phloem.errors import ConfigError
 from phloem.server.app import prepare, serve
 from phloem.server.strategy import RoundReport
+from phloem.simulation.baselines import add_baselines
 from phloem.simulation.grid import LocalGrid, Tap
 from phloem.summary import REFERENCE_NAME
 
@@ -51,6 +52,7 @@ def simulate(
     logging.getLogger("flwr").setLevel(logging.WARNING)
     facts = {"command": command} if command else {}
     _one(experiment, directory, "run", facts, on_progress, tap)
+    add_baselines(experiment, directory)
     if experiment.run.reference:
         dense = experiment.dense_reference()
         _one(dense, directory / REFERENCE_NAME, REFERENCE_NAME, facts, on_progress, None)

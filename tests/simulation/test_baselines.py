@@ -1,0 +1,138 @@
+"""The baselines see the very samples the clients saw, in order, and never a label before its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phloem.config import Experiment
+from phloem.federation import Federation, Samples
+from phloem.ledger import Ledger
+from phloem.simulation.baselines import (
+    Chance,
+    Majority,
+    NoChange,
+    Predictor,
+    Seen,
+    anomalies_by_river,
+    areas,
+    by_river,
+    hits,
+    streams_seen,
+)
+from phloem.simulation.run import simulate
+from phloem.sources import open_federation
+from phloem.stream_rows import Baseline, Stream
+
+SMALL = Experiment().with_values(
+    {
+        "data.clients": 3,
+        "server.clients_per_round": 2,
+        "run.rounds": 3,
+        "run.reference": False,
+        "model.hidden": 4,
+    }
+)
+
+
+def of_labels(*labels: int) -> Samples:
+    y = np.array(labels, np.int64)
+    return Samples(np.stack([y, y], 1).astype(np.float32), y)
+
+
+def seen(*labels: int, client: str = "0", number: int = 1, known: Samples | None = None) -> Seen:
+    fresh = of_labels(*labels)
+    return Seen(number, client, fresh, fresh if known is None else known)
+
+
+def test_hand_worked() -> None:
+    """Protects what the words mean: sample by sample, each device for itself, class 0 at first."""
+    parts = [seen(0, 0, 1, 1, 1, 1), seen(1, 0, client="1", number=2)]
+    assert [(row.samples, row.correct) for row in hits("a", Majority(), parts)] == [(6, 3), (2, 0)]
+    assert [(row.samples, row.correct) for row in hits("b", NoChange(), parts)] == [(6, 5), (2, 0)]
+
+
+@pytest.mark.parametrize("make", [Majority, NoChange])
+def test_batches_change_nothing(make: Callable[[], Predictor]) -> None:
+    """Protects the comparison: a baseline predicts each sample knowing all before it, however they came."""
+    labels = np.random.default_rng(1).integers(0, 3, 60).tolist()
+    whole = hits("x", make(), [seen(*labels)])[0].correct
+    parts = hits("x", make(), [seen(*labels[i : i + 7]) for i in range(0, 60, 7)])
+    assert [row.correct for row in parts] == [whole]
+
+
+def test_labels_come_late_to_baselines_too() -> None:
+    """Protects against a baseline that knows what no client knows yet."""
+    late = [seen(0, 1, 1, known=of_labels(0)), seen(1, 0, number=2, known=of_labels(1, 1))]
+    assert [row.correct for row in hits("x", NoChange(), late)] == [1, 0]
+
+
+def test_a_pr_auc_of_chance_is_the_share_of_anomalies() -> None:
+    """Protects the zero of the anomaly scale."""
+    [row] = areas("chance", Chance(), [seen(0, 0, 2), seen(1, number=5)])
+    assert row == Baseline(5, "chance", 4, None, 0.5)
+    assert areas("chance", Chance(), [seen(0, 0)]) == []
+
+
+@pytest.mark.parametrize("dry", ["repeat", "idle"])
+def test_the_streams_are_the_clients(dry: str, tmp_path: Path) -> None:
+    """Protects the very stream: what is replayed from the ledger is what each client was handed."""
+    experiment = SMALL.with_values({"data.when_dry": dry, "client.samples_per_round": 300})
+    folder = simulate(experiment, tmp_path / "run")
+    federation = open_federation(experiment.data, experiment.run.seed)
+    with Ledger.open(folder / "run.sqlite") as ledger:
+        rows = ledger.read(Stream)
+    parts = list(streams_seen(rows, federation, experiment))
+    assert sum(len(part.fresh) for part in parts) == sum(row.samples for row in rows) > 0
+    for client, share in enumerate(federation.shares):
+        own = [part.fresh.y for part in parts if part.client == str(client)]
+        labels = np.concatenate(own) if own else share.y[:0]
+        np.testing.assert_array_equal(labels, np.resize(share.y, len(labels)))
+        assert dry == "repeat" or len(labels) <= len(share)
+
+
+@pytest.mark.parametrize("kind", ["none", "trivial", "river"])
+def test_a_run_has_the_baselines_it_asks_for(kind: str, tmp_path: Path) -> None:
+    """Protects the comparison beside every run, and that it changes nothing about the run."""
+    folder = simulate(SMALL.with_values({"run.baselines": kind}), tmp_path / "run")
+    with Ledger.open(folder / "run.sqlite") as ledger:
+        rows = ledger.read(Baseline)
+        streams = ledger.read(Stream)
+    names = {"none": 0, "trivial": 2, "river": 4}[kind]
+    assert len({row.name for row in rows}) == names
+    assert len(rows) == 3 * names
+    for row in rows:
+        assert row.samples == sum(stream.samples for stream in streams if stream.round == row.round)
+
+
+def test_river_repeats_and_learns() -> None:
+    """Protects equal figures for equal seeds, and that the adapters feed river what it needs."""
+    rng = np.random.default_rng(2)
+    y = rng.integers(0, 2, 400)
+    x = (rng.normal(size=(400, 3)) + 3 * y[:, None]).astype(np.float32)
+    part = Seen(1, "0", Samples(x, y), Samples(x, y))
+    for name in by_river(1):
+        first, again = (hits(name, by_river(1)[name], [part])[0].correct for _ in range(2))
+        assert first == again
+        assert first is not None
+        assert first > 340
+    usual = Samples(rng.normal(size=(300, 3)).astype(np.float32), np.zeros(300, np.int64))
+    odd = Samples(usual.x[:9] + 9, np.ones(9, np.int64))  # its first 250 samples have no score
+    parts = [Seen(1, "0", usual, usual), Seen(2, "0", odd, odd)]
+    name, trees = next(iter(anomalies_by_river(1).items()))
+    [row] = areas(name, trees, parts)
+    assert row.pr_auc is not None
+    assert row.pr_auc > 0.5 > 9 / 309
+
+
+def test_a_federation_that_is_not_there_is_none(tmp_path: Path) -> None:
+    """Protects a run in which nobody had a sample: no baseline, no error."""
+    assert list(streams_seen([], _nobody(), SMALL)) == []
+
+
+def _nobody() -> Federation:
+    none = of_labels()
+    return Federation((none,), none, none, none.x, 2, (2,))
