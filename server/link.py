@@ -17,6 +17,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+import phloem
 from phloem.config import Scalar
 from phloem.errors import ProtocolError
 from phloem.link_records import from_content, to_content
@@ -58,9 +59,17 @@ class LinkGrid(Grid):
     """Carries messages to the devices of a LinkService and their replies back."""
 
     def __init__(
-        self, service: LinkService, run_config: Mapping[str, Scalar], clients: int, run_id: int
+        self,
+        service: LinkService,
+        run_config: Mapping[str, Scalar],
+        clients: int,
+        run_id: int,
+        defaults: Mapping[str, Scalar] | None = None,
     ) -> None:
-        """Prepare a run; `clients` is how many partitions its devices are told there are."""
+        """Prepare a run; `clients` is how many partitions its devices are told there are.
+
+        Settings with the value they have in `defaults` are left out for devices of this very version.
+        """
         self._service, self._run = service, Run.create_empty(run_id=RUN)
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = RUN, 1, SERVER_NODE
         self._numbers = itertools.count(service.registry.next_boot() * _MESSAGES_A_BOOT)
@@ -68,17 +77,19 @@ class LinkGrid(Grid):
         self._asked: dict[tuple[int, int], Asked] = {}
         self._answered: dict[str, Message | Arrival] = {}
         self._sizes: dict[str, Size] = {}
-        settings = to_content(RecordDict({"run": ConfigRecord(dict(run_config))}))[0].SerializeToString()
+        known = defaults or {}
+        least = {key: value for key, value in run_config.items() if known.get(key) != value}
 
-        def for_place(place: Place) -> bytes:
+        def settings(place: Place, version: str) -> bytes:
+            run = least if version == phloem.__version__ else dict(run_config)
             node = {"partition-id": place.place, "num-partitions": clients}
-            record = RecordDict({"run": ConfigRecord(dict(run_config)), "node": ConfigRecord(dict(node))})
+            record = RecordDict({"run": ConfigRecord(dict(run)), "node": ConfigRecord(dict(node))})
             return squeeze_alone(to_content(record)[0].SerializeToString())
 
         terms = Terms(
             run=run_id,
-            settings_id=short_hash(settings + clients.to_bytes(8, "little")),
-            settings=for_place,
+            settings_id=short_hash(repr((sorted(run_config.items()), clients, phloem.__version__)).encode()),
+            settings=settings,
             most_bytes=service.config.most_bytes,
         )
         service.begin(terms, self._arrive)

@@ -69,7 +69,9 @@ class Authority:
         names = [*map(x509.DNSName, hosts), *(x509.IPAddress(ip_address(each)) for each in addresses)]
         builder = self._builder(hosts[0], key.public_key())
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        signed = builder.sign(self.key, hashes.SHA256())
+        # Python 3.13 verifies servers strictly: their certificate has to name its issuer's key.
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        signed = builder.add_extension(issuer, critical=False).sign(self.key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM)
 
     def issue_device(self, request: bytes) -> tuple[bytes, bytes]:
@@ -103,10 +105,6 @@ class Authority:
             .serial_number(secrets.randbits(63) + 1)
             .not_valid_before(now - _EARLIER)
             .not_valid_after(now + _LATER)
-            # Python 3.13 verifies strictly: a certificate has to name its issuer's key.
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
-            )
         )
 
 

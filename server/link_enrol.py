@@ -93,7 +93,7 @@ class Enrolment:
                 )
             check_clock(request.clock)
             name = "".join(c for c in request.name if c.isprintable())[:64]
-            certificate, fingerprint = authority.issue_device(request.request, name or "device")
+            certificate, fingerprint = authority.issue_device(request.request)
             place, certificate = self._service.registry.redeem(
                 request.secret, fingerprint, certificate, name, time.time()
             )

@@ -49,7 +49,8 @@ class Terms:
 
     run: int
     settings_id: int
-    settings: Callable[[Place], bytes]
+    settings: Callable[[Place, str], bytes]
+    """What a device in a place, of a version, has to know."""
     most_bytes: int
 
 
@@ -94,7 +95,9 @@ class Session:
             run=terms.run,
             node=self.seat.place.node,
             settings_id=terms.settings_id,
-            settings=b"" if hello.settings == terms.settings_id else terms.settings(self.seat.place),
+            settings=b""
+            if hello.settings == terms.settings_id
+            else terms.settings(self.seat.place, hello.version),
             most_bytes=terms.most_bytes,
             wanted=sorted(ready),
         )
