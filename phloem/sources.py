@@ -17,7 +17,12 @@ from phloem.references import load_reference
 __all__ = ["BUILT_IN", "Drift", "Federation", "Feed", "Samples", "open_federation"]
 
 FEDERATE = "phloem.simulation.data.federate:federate"
-BUILT_IN = {"digits": FEDERATE, "npz": FEDERATE}
+SENSORS = "phloem.simulation.data.sensors:federate_sensors"
+TABLES = (
+    *("csv", "parquet", "hf", "fashion_mnist", "elec2", "wisdm_ar", "kdd99", "tinyshakespeare"),
+    *("fsdd_logmel", "watch_har"),
+)
+BUILT_IN = {"digits": FEDERATE, "npz": FEDERATE} | dict.fromkeys(TABLES, FEDERATE) | {"stream": SENSORS}
 
 
 @lru_cache(maxsize=4)

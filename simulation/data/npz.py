@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
@@ -33,18 +33,22 @@ TEST_LABELS = ("y_test",)
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, MemoryError, RuntimeError, BadZipFile, zlib.error)
 
 
-def load_npz(path: str, ids_name: str | None = None) -> Table:
+def load_npz(path: str, ids_name: str | None = None, *, label: str = "", strict: bool = True) -> Table:
     """Read an archive; `ids_name` is the array of natural client ids, where they are needed.
+
+    `label` is the array of labels, if it has another name. Unless `strict`, rows need not be finite.
 
     Raises:
         DataError: the file or an array is missing, malformed, not finite or too small.
     """
-    arrays = _read(path, ids_name)
+    labels = (label,) if label else LABELS
+    optional = [*INPUTS, *TEST_INPUTS, *TEST_LABELS, *labels, *([ids_name] if ids_name else [])]
+    arrays = read_arrays(path, optional)
     x_name, x = _pick(arrays, INPUTS, path)
-    y_name, labels = _pick(arrays, LABELS, path)
-    check_inputs(x, f"{x_name!r} of {path}")
-    y = check_labels(labels, len(x), f"{y_name!r} of {path}")
-    table = Table(x, y, ids=_ids(arrays, ids_name, len(x), path), test=_test(arrays, x, y, path))
+    y_name, found = _pick(arrays, labels, path)
+    check_inputs(x, f"{x_name!r} of {path}", finite=strict)
+    y = check_labels(found, len(x), f"{y_name!r} of {path}")
+    table = Table(x, y, ids=_ids(arrays, ids_name, len(x), path), test=_test(arrays, x, y, path, strict))
     if len(np.unique(y)) < 2:
         raise DataError(
             f"{y_name!r} of {path} should have 2 classes at least. Found only {y[0]}. Use other data."
@@ -52,8 +56,34 @@ def load_npz(path: str, ids_name: str | None = None) -> Table:
     return table
 
 
-def _read(path: str, ids_name: str | None) -> Mapping[str, NDArray[Any]]:
-    """Return the arrays that matter; an archive's other arrays are not even unpacked."""
+def load_set(path: str, name: str, wanted: Iterable[str]) -> Mapping[str, NDArray[Any]]:
+    """Return all the named arrays of the archive of a known data set.
+
+    Raises:
+        DataError: the file is missing or damaged, or an array is not in it or of another length.
+    """
+    wanted = tuple(wanted)
+    if not path:
+        raise DataError(
+            f"`data.source` should say where the data set is, as in '{name}:PATH'. Found no path. Name its "
+            f".npz file, with the arrays {', '.join(wanted)}."
+        )
+    arrays = read_arrays(path, wanted)
+    missing = [each for each in wanted if each not in arrays]
+    if missing:
+        raise DataError(
+            f"{path} should be the data set {name}, with the arrays {', '.join(wanted)}. Found no "
+            f"{', '.join(missing)}. Name another file, or use 'npz:PATH'."
+        )
+    return arrays
+
+
+def read_arrays(path: str, wanted: Iterable[str]) -> Mapping[str, NDArray[Any]]:
+    """Return those of the wanted arrays that are there; the others are not even unpacked.
+
+    Raises:
+        DataError: the file is missing, or no archive of plain arrays.
+    """
     if not Path(path).is_file():
         raise DataError(
             f"`data.source` should name a file, as in 'npz:PATH'. Found no file {path!r} "
@@ -64,12 +94,11 @@ def _read(path: str, ids_name: str | None) -> Mapping[str, NDArray[Any]]:
             f"{path} should be an .npz archive. Found another kind of file, or a damaged one. "
             "Write it with np.savez_compressed(PATH, x=..., y=...)."
         )
-    wanted = {*INPUTS, *LABELS, *TEST_INPUTS, *TEST_LABELS, *([ids_name] if ids_name else [])}
     arrays: dict[str, NDArray[Any]] = {}
     try:
         # Opened here: NumPy leaves its own handle open where it fails.
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for name in wanted.intersection(archive.files):
+            for name in set(wanted).intersection(archive.files):
                 array = archive[name]
                 if not isinstance(array, np.ndarray):  # NumPy gives a member that is no array as its bytes
                     raise ValueError(f"a member {name!r} that is no array")
@@ -109,12 +138,14 @@ def _ids(arrays: Mapping[str, NDArray[Any]], name: str | None, rows: int, path: 
     return ids
 
 
-def _test(arrays: Mapping[str, NDArray[Any]], x: NDArray[Any], y: NDArray[Any], path: str) -> Table | None:
+def _test(
+    arrays: Mapping[str, NDArray[Any]], x: NDArray[Any], y: NDArray[Any], path: str, strict: bool
+) -> Table | None:
     if not any(name in arrays for name in (*TEST_INPUTS, *TEST_LABELS)):
         return None
     x_name, x_test = _pick(arrays, TEST_INPUTS, path)
     y_name, labels = _pick(arrays, TEST_LABELS, path)
-    check_inputs(x_test, f"{x_name!r} of {path}")
+    check_inputs(x_test, f"{x_name!r} of {path}", finite=strict)
     y_test = check_labels(labels, len(x_test), f"{y_name!r} of {path}")
     if x_test.dtype != x.dtype or as_inputs(x_test[:1]).shape != as_inputs(x[:1]).shape:
         raise DataError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,28 +13,64 @@ from phloem.sources import Samples
 
 MAX_CLASSES = 65_536  # a stray large label would otherwise ask for a huge output layer
 CHANNELS = (1, 3, 4)
+BLOCK = 4096
+
+
+NO_LABEL = -1
+"""Stands in `Table.y` where a row has no label that is one; such a row is bad."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Table:
-    """Checked rows: `x` of any real dtype `(n, ...)`, `y` int64 `(n,)`.
+    """Rows in the order of the source: `x` of any real dtype `(n, ...)`, `y` int64 `(n,)`.
 
-    `ids` are the rows' natural clients, or None; `test` is the source's own test set,
-    or None. `x` keeps its dtype, as a set of bytes is a quarter of its float32.
+    `x` keeps its dtype, as a set of bytes is a quarter of its float32.
     """
 
     x: NDArray[Any]
     y: NDArray[np.int64]
     ids: NDArray[Any] | None = None
+    """The rows' natural clients."""
+    people: NDArray[Any] | None = None
+    """Whom a row's client belongs to, where one person has several: held out together; None for the ids."""
     test: Table | None = None
+    """The source's own test set."""
+    groups: NDArray[Any] | None = None
+    """Rows of one group stay together when a test is cut: overlapping windows, duplicates."""
+    ordered: bool = False
+    """Whether the order of rows is time: shares keep it, and no test is drawn from their midst."""
+    hold_out: str = "rows"
+    """What `data.hold_out` means by `auto`, where there is no test set."""
+    standard: bool = False
+    """Whether `data.scale` means by `auto` to standardise each column, or channel."""
+    impute: bool = False
+    """Whether NaN stands for what was not measured, and is filled in."""
+    inputs: Literal["numbers", "series", "symbols"] = "numbers"
+    """What inputs are: windows of a time series cannot be turned like images, and noise or scaling would turn
+    the code of a symbol into another."""
+    class_count: int = 0
+    """How many classes there are; 0 for one more than the largest label."""
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)
 
     @property
     def classes(self) -> int:
-        """One more than the largest label."""
-        return int(self.y.max()) + 1
+        """How many classes there are, those of the test set included."""
+        largest = max(int(self.y.max(initial=0)), int(self.test.y.max(initial=0)) if self.test else 0)
+        return max(largest + 1, self.class_count)
+
+    def take(self, rows: slice | NDArray[np.intp]) -> Table:
+        """Return the same table with these rows only."""
+        return replace(
+            self,
+            x=self.x[rows],
+            y=self.y[rows],
+            ids=None if self.ids is None else self.ids[rows],
+            people=None if self.people is None else self.people[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
 
     def samples(self, rows: NDArray[np.intp]) -> Samples:
         """Return a copy of these rows, as float32 and int64."""
@@ -58,8 +94,8 @@ def as_inputs(x: NDArray[Any]) -> NDArray[np.float32]:
     return inputs
 
 
-def check_inputs(x: NDArray[Any], where: str) -> None:
-    """Raise DataError unless `x` holds finite real numbers, one row or more, in `(n, ...)`."""
+def check_inputs(x: NDArray[Any], where: str, *, finite: bool = True) -> None:
+    """Raise DataError unless `x` holds real numbers, finite if wanted, one row or more, in `(n, ...)`."""
     if x.dtype.kind not in "fiub":
         raise DataError(f"{where} should hold real numbers. Found {x.dtype}. Encode them as numbers.")
     if x.ndim < 2 or x.size == 0:
@@ -67,15 +103,31 @@ def check_inputs(x: NDArray[Any], where: str) -> None:
             f"{where} should have the shape (n, ...), with no axis empty. Found {x.shape}. "
             "Give one row for each sample."
         )
-    if x.dtype.kind == "f":
-        limit = np.finfo(np.float32).max
-        # One row block at a time: the comparison of a whole set would double its memory.
-        for start in range(0, len(x), 4096):
-            if not (np.abs(x[start : start + 4096]) <= limit).all():
-                raise DataError(
-                    f"{where} should be finite in float32. Found NaN, infinity or a larger number "
-                    f"in rows {start}..{min(start + 4096, len(x)) - 1}. Drop or impute such rows."
-                )
+    if finite:
+        refuse_rows(~finite_rows(x), where)
+
+
+def finite_rows(x: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which rows are finite in float32."""
+    if x.dtype.kind != "f":
+        return np.ones(len(x), np.bool_)
+    limit = np.finfo(np.float32).max
+    finite = np.empty(len(x), np.bool_)
+    # One row block at a time: the comparison of a whole set would double its memory.
+    for start in range(0, len(x), BLOCK):
+        block = x[start : start + BLOCK]
+        finite[start : start + BLOCK] = (np.abs(block) <= limit).all(axis=tuple(range(1, x.ndim)))
+    return finite
+
+
+def refuse_rows(bad: NDArray[np.bool_], where: str) -> None:
+    """Raise DataError if there is a bad row."""
+    if bad.any():
+        first = int(bad.argmax())
+        raise DataError(
+            f"{where} should be finite in float32, each row with a label. Found {int(bad.sum())} bad rows, "
+            f"the first is row {first}. Correct them, or set `data.bad_rows` to 'drop' or 'impute'."
+        )
 
 
 def check_labels(y: NDArray[Any], rows: int, where: str) -> NDArray[np.int64]:

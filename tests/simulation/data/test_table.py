@@ -63,10 +63,10 @@ def test_turning_channels_round_keeps_each_pixel() -> None:
         (np.float64(3), r"shape \(n, ...\)"),
         (np.zeros((0, 3)), "no axis empty"),
         (np.zeros((3, 0)), "no axis empty"),
-        (np.array([[1.0], [np.nan]]), "finite .* rows 0..1"),
+        (np.array([[1.0], [np.nan]]), "finite .* the first is row 1"),
         (np.array([[-np.inf]]), "finite"),
         (np.array([[1e39]]), "finite in float32"),
-        (np.vstack([np.zeros((5000, 1)), [[np.inf]]]), r"rows 4096\.\.5000"),
+        (np.vstack([np.zeros((5000, 1)), [[np.inf]]]), "the first is row 5000"),
     ],
 )
 def test_bad_inputs_are_refused(x: NDArray[Any], message: str) -> None:
