@@ -1,7 +1,7 @@
 """The Flower ClientApp: reads messages and Context, calls `train_round`, writes them back. No arithmetic.
 
 What a client remembers lives in `Context.state`, so it is Flower's to carry: in memory in a simulation
-and on a SuperNode.
+and on a SuperNode, in a journal on the link; and on a SuperNode too where it names a folder (`mod_durable`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from functools import lru_cache
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from phloem.client.mod_durable import durable
 from phloem.client.records import read_state, write_state
 from phloem.client.round import Device, train_round
-from phloem.client.stream import Stream
+from phloem.client.stream import stream_of
 from phloem.compression.codec import codec
 from phloem.config import Experiment, Scalar, from_flat
 from phloem.errors import ConfigError, PhloemError, ProtocolError
@@ -32,7 +33,7 @@ from phloem.records import get_blob, put_blob
 from phloem.seeds import derive
 from phloem.sources import open_federation
 
-app = ClientApp()
+app = ClientApp(mods=[durable])
 
 
 @app.query()
@@ -105,7 +106,7 @@ def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None) 
     )
     return Device(
         client=str(partition),
-        stream=Stream(federation.shares[partition], experiment.data.when_dry),
+        stream=stream_of(federation, partition, experiment.data.when_dry),
         learner=learner,
         config=experiment.client,
         steps=codec(experiment.downlink.codec),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from phloem.client.memory import NO_MEMORY, Memory
 from phloem.compression.codec import EMPTY, CodecState, codec
 from phloem.compression.update import Schema, Update, add
 from phloem.protocol import NO_VERSION, Instruction, Reply
@@ -45,6 +46,7 @@ class ClientState:
     seq: int = 0
     codec: CodecState = EMPTY
     pending: Pending | None = None
+    memory: Memory = NO_MEMORY
 
 
 def settle(state: ClientState, acked_seq: int, schema: Schema) -> ClientState:

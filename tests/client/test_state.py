@@ -10,7 +10,8 @@ from flwr.app import ConfigRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phloem.client.records import RESIDUAL, SENT, read_state, write_state
+from phloem.client.plain import RESIDUAL, SENT
+from phloem.client.records import read_state, write_state
 from phloem.client.state import ClientState, Pending, settle
 from phloem.compression.codec import CodecState, codec
 from phloem.compression.update import Schema, Update, add
