@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from phloem.ledger import Direction, Ledger
+from phloem.stream_summary import Streams, summarise_streams
 
 LEDGER_NAME = "run.sqlite"
 REFERENCE_NAME = "reference"
@@ -42,7 +43,8 @@ class Summary:
 
     `accuracy` is the last evaluation and `accuracy_mean5` the mean of the last five, `rejected` the
     updates that were not aggregated, `seconds` the sum over the rounds, and
-    `client_updates_per_second` the updates that were aggregated over these seconds.
+    `client_updates_per_second` the updates that were aggregated over these seconds. `streams` is what the
+    clients told of the samples they learned from.
     """
 
     accuracy: float | None
@@ -58,6 +60,7 @@ class Summary:
     model_sha256: str | None
     ledger_sha256: str
     run_dir: str
+    streams: Streams | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON would hold it."""
@@ -98,6 +101,7 @@ def summarise(run_dir: Path) -> Summary:
             model_sha256=facts.get("model_sha256"),
             ledger_sha256=ledger.digest(),
             run_dir=str(run_dir),
+            streams=summarise_streams(ledger),
         )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.table import Table
 
+from phloem.stream_summary import Streams
 from phloem.summary import Summary, Traffic
 from phloem.units import human_bytes
 
@@ -26,6 +29,8 @@ def closing_table(summary: Summary) -> Table:
         _percent(summary.accuracy_mean5),
         _percent(reference.accuracy_mean5 if reference else None),
     )
+    if summary.streams is not None:
+        _add_streams(table, summary.streams, row)
     table.add_section()
     for name, own, other in (
         ("up", summary.uplink, reference.uplink if reference else None),
@@ -45,6 +50,29 @@ def closing_table(summary: Summary) -> Table:
     row("rejected replies", str(summary.rejected), "")
     row("time in rounds", f"{summary.seconds:.1f} s", "")
     return table
+
+
+def _add_streams(table: Table, streams: Streams, row: Callable[[str, str, str], None]) -> None:
+    """Add what the clients' streams came to; a run without drift, concepts or anomalies has fewer rows."""
+    if streams.pr_auc is not None:
+        table.add_section()
+        row("PR-AUC, anomalies", _percent(streams.pr_auc.value), "")
+        for name, beside in streams.baselines.items():
+            row(f"  {name}", _percent(beside.pr_auc), "")
+    elif streams.baselines:
+        table.add_section()
+        row("prequential accuracy", _percent(streams.accuracy), "")
+        row("  worst tenth of clients", _percent(streams.worst_clients), "")
+        for name, beside in streams.baselines.items():
+            row(f"  {name}", _percent(beside.accuracy), "")
+    if streams.forgetting is not None:
+        row(f"forgetting, {streams.concepts} concepts", _percent(streams.forgetting), "")
+    if streams.delay is not None:
+        row("drift noticed after, median", f"{streams.delay:g} samples", "")
+    if streams.alarms_false_per_1000 is not None:
+        row("false alarms in 1,000 samples", f"{streams.alarms_false_per_1000:.2g}", "")
+    if streams.skipped:
+        row("unusable rows passed over", f"{streams.skipped:,}", "")
 
 
 def both_ways(uplink: Traffic, downlink: Traffic) -> float | None:

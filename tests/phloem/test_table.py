@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from phloem.measures.precision import Area
+from phloem.stream_summary import Compared, Streams
 from phloem.summary import Reference, Summary, Traffic
 from phloem.table import both_ways, closing_table
 from phloem.units import human_bytes
@@ -83,6 +85,42 @@ def test_the_reference_is_measured_like_the_run() -> None:
 def test_without_a_reference_there_is_no_column_for_it() -> None:
     """Protects runs with --no-reference: no empty column that looks like zeros."""
     assert {len(cells) for cells in rows(replace(SUMMARY, reference=None)).values()} == {1}
+
+
+def test_streams_stand_beside_their_baselines() -> None:
+    """Protects the comparison: the run's own figure first, and no row for what was not measured."""
+    streams = Streams(
+        samples=100,
+        clients=2,
+        accuracy=0.8,
+        accuracy_faded=0.9,
+        worst_clients=0.5,
+        kappa=None,
+        kappa_temporal=None,
+        pr_auc=None,
+        drifts=0,
+        alarms=0,
+        drifts_missed=None,
+        delay=None,
+        alarms_false_per_1000=None,
+        concepts=0,
+        concepts_accuracy=None,
+        forgetting=None,
+        backward_transfer=None,
+        skipped=0,
+        memory_bytes=0,
+        baselines={"majority": Compared(0.25, None)},
+    )
+    found = rows(replace(SUMMARY, streams=streams))
+    assert found["prequential accuracy"] == ["80.0 %", ""]
+    assert found["majority"] == ["25.0 %", ""]
+    assert found["worst tenth of clients"] == ["50.0 %", ""]
+    anomalies = replace(streams, pr_auc=Area(0.5, 0.4, 0.6), baselines={"chance": Compared(None, 0.1)})
+    more = rows(replace(SUMMARY, streams=replace(anomalies, forgetting=0.25, concepts=3, delay=64.0)))
+    assert (more["PR-AUC, anomalies"], more["chance"]) == (["50.0 %", ""], ["10.0 %", ""])
+    assert more["forgetting, 3 concepts"] == ["25.0 %", ""]
+    assert more["drift noticed after, median"] == ["64 samples", ""]
+    assert set(rows(SUMMARY)) < set(found) < set(found) | set(more)
 
 
 def test_what_was_not_measured_is_a_dash() -> None:

@@ -1,0 +1,1 @@
+../../phloem/stream_summary.py
