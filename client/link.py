@@ -113,7 +113,7 @@ class Node:
         assert self._setup is not None
         content, data = to_content(reply)
         answer = link_pb2.Answer(id=number, head=content.SerializeToString(), data=data)
-        state = {name: _pack(name, record) for name, record in self._current().state.items()}
+        state = {name: pack(name, record) for name, record in self._current().state.items()}
         self._journal.commit(self._setup.run, number, state, answer.SerializeToString())
         return answer.head, tuple(data)
 
@@ -126,7 +126,7 @@ def _context(setup: Setup, state: Mapping[str, bytes], own: Mapping[str, Any]) -
         raise ProtocolError("A Welcome should bring the settings of run and node. Found none.")
     records = RecordDict()
     for name, raw in state.items():
-        records.update(_unpack(raw))
+        records.update(unpack(raw))
         assert name in records
     return Context(
         run_id=RUN,
@@ -141,12 +141,14 @@ def _plain(record: ConfigRecord) -> dict[str, Any]:
     return dict(record.items())
 
 
-def _pack(name: str, record: Any) -> bytes:
+def pack(name: str, record: Any) -> bytes:
+    """Return a record of a Context as bytes, for a journal."""
     content, data = to_content(RecordDict({name: record}))
     return link_pb2.Answer(head=content.SerializeToString(), data=data).SerializeToString()
 
 
-def _unpack(raw: bytes) -> RecordDict:
+def unpack(raw: bytes) -> RecordDict:
+    """Return the one record, by its name, that `pack` made bytes of."""
     kept, content = link_pb2.Answer(), link_pb2.Content()
     parse(kept, raw)
     parse(content, kept.head)
