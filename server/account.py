@@ -14,8 +14,16 @@ from phloem.server.held import Path, Step
 from phloem.server.round import Arrived, Outcome, ServerState, Setting
 
 
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What a message weighed: everything its carrier was handed, and what a network carried, if one did."""
+
+    object_bytes: int
+    wire_bytes: int | None = None
+
+
 def up_row(
-    server_round: int, arrived: Arrived, state: ServerState, setting: Setting, object_bytes: int
+    server_round: int, arrived: Arrived, state: ServerState, setting: Setting, weight: Weight
 ) -> Message:
     """Return the row of a reply, whatever it is worth; `state` is the server's before the round."""
     seq = arrived.fields.get("seq")
@@ -28,8 +36,8 @@ def up_row(
         base=state.held.position(arrived.client).version,
         seq=seq if type(seq) is int else 0,
         payload_bytes=len(arrived.blob),
-        object_bytes=object_bytes,
-        wire_bytes=None,
+        object_bytes=weight.object_bytes,
+        wire_bytes=weight.wire_bytes,
         dense_bytes=setting.learner.schema.dense_bytes if arrived.blob else 0,
         encode_seconds=_seconds(arrived.fields.get("encode_seconds")),
         decode_seconds=None,
@@ -38,11 +46,11 @@ def up_row(
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """An instruction that went to a client, and its size as an object."""
+    """An instruction that went to a client, and its size on the way."""
 
     client: str
     path: Path
-    object_bytes: int
+    weight: Weight
 
 
 def down_rows(
@@ -63,8 +71,8 @@ def down_rows(
                 base=sent.path.base,
                 seq=sent.path.model.version,
                 payload_bytes=len(sent.path.blob),
-                object_bytes=sent.object_bytes,
-                wire_bytes=None,
+                object_bytes=sent.weight.object_bytes,
+                wire_bytes=sent.weight.wire_bytes,
                 dense_bytes=setting.learner.schema.dense_bytes,
                 encode_seconds=None,
                 decode_seconds=None if reply is None else _seconds(reply.decode_seconds),

@@ -24,6 +24,7 @@ from phloem.errors import ConfigError
 from phloem.learning import open_learner
 from phloem.ledger import Ledger
 from phloem.records import to_record
+from phloem.server.account import Weight
 from phloem.server.app_greeting import Greeter
 from phloem.server.checkpoint import FOLDER, NOBODY, Clients, Keeper, save_model
 from phloem.server.reopen import alone, open_ledger
@@ -38,7 +39,7 @@ Reach = Callable[[str, int], None]
 """Called with a label and the round wherever a crash leaves something of its own kind behind."""
 
 
-def _go_on(label: str, round_number: int) -> None:
+def go_on(label: str, round_number: int) -> None:
     """Pass the point."""
 
 
@@ -58,7 +59,7 @@ def serve(
     facts: Mapping[str, str] | None = None,
     on_round: Callable[[RoundReport], None] = lambda report: None,
     resume: bool = False,
-    reach: Reach = _go_on,
+    reach: Reach = go_on,
 ) -> ServerState:
     """Run `experiment` over whatever `grid` reaches, and leave the run in `directory`.
 
@@ -71,7 +72,7 @@ def serve(
     """
     setting = prepare(experiment)
     _make(directory)
-    measure = getattr(grid, "object_bytes", object_bytes)  # a carrier that has counted already need not again
+    weigh = scales(grid)
     clients: Clients = grid if isinstance(grid, Clients) else NOBODY
     identity = {"carrier": type(grid).__name__, **(facts or {}), **facts_of(setting)}
     with alone(directory), open_ledger(directory, experiment, identity, resume=resume) as (ledger, found):
@@ -83,7 +84,7 @@ def serve(
             # What a resumed run's greeting weighs is not counted, as what was sent in a round that did not
             # finish is not: the ledger is that of a run nobody broke off.
             record = ledger.record if found is None else lambda row: None
-            answers = Greeter(grid, setting, measure, record).all_clients()
+            answers = Greeter(grid, setting, weigh, record).all_clients()
             reach("greeted", 0 if found is None else found.round)
             hashes = answers.hashes
             state = first_state(setting, hashes) if found is None else admit(found.state, hashes)
@@ -94,7 +95,7 @@ def serve(
                 state,
                 answers.nodes,
                 ledger,
-                measure,
+                weigh,
                 save=partial(_save, directory, keeper, reach),
                 on_round=on_round,
                 reach=reach,
@@ -132,6 +133,13 @@ def prepare(experiment: Experiment) -> Setting:
             "and `data.validation_fraction`."
         )
     return Setting(experiment, federation, learner)
+
+
+def scales(grid: Grid) -> Callable[[Message], Weight]:
+    """Return what weighs a carried message: `grid` itself where it has counted, Flower's objects elsewhere."""
+    objects: Callable[[Message], int] = getattr(grid, "object_bytes", object_bytes)
+    wire: Callable[[Message], int | None] = getattr(grid, "wire_bytes", lambda message: None)
+    return lambda message: Weight(objects(message), wire(message))
 
 
 def object_bytes(message: Message) -> int:

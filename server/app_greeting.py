@@ -17,6 +17,7 @@ from flwr.serverapp import Grid
 from phloem import ledger as rows
 from phloem.errors import ProtocolError, RunError
 from phloem.protocol import MESSAGE, VERSION, Greeting, Hello, client_order
+from phloem.server.account import Weight
 from phloem.server.round import Setting
 from phloem.server.sanitize import brief
 
@@ -42,7 +43,7 @@ class Greeter:
 
     grid: Grid
     setting: Setting
-    measure: Callable[[Message], int]
+    weigh: Callable[[Message], Weight]
     record: Record
     """Takes the two rows of each greeting."""
 
@@ -111,8 +112,8 @@ class Greeter:
                 continue
             nodes[client] = found.nodes[client] = node
             found.hashes[client] = greeting.first_hash
-            self.record(_row(round_number, client, "down", self.measure(message)))
-            self.record(_row(round_number, client, "up", self.measure(reply)))
+            self.record(_row(round_number, client, "down", self.weigh(message)))
+            self.record(_row(round_number, client, "up", self.weigh(reply)))
         found.silent = [message.metadata.dst_node_id for message in asked.values()]
         found.nodes = {client: found.nodes[client] for client in sorted(found.nodes, key=client_order)}
         return found
@@ -152,5 +153,6 @@ def _greeting_in(reply: Message, node: int) -> Greeting:
     return greeting
 
 
-def _row(round_number: int, client: str, direction: rows.Direction, size: int) -> rows.Message:
-    return rows.Message(round_number, client, direction, "hello", "", 0, 0, 0, size, None, 0, None, None)
+def _row(round_number: int, client: str, direction: rows.Direction, weight: Weight) -> rows.Message:
+    objects, wire = weight.object_bytes, weight.wire_bytes
+    return rows.Message(round_number, client, direction, "hello", "", 0, 0, 0, objects, wire, 0, None, None)

@@ -18,7 +18,7 @@ from phloem.errors import ProtocolError, RunError
 from phloem.ledger import Ledger
 from phloem.protocol import MESSAGE, Instruction, error_code
 from phloem.records import get_blob, put_blob, to_record
-from phloem.server.account import Delivered, down_rows, round_rows, up_row
+from phloem.server.account import Delivered, Weight, down_rows, round_rows, up_row
 from phloem.server.held import Path
 from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose, instruct
 from phloem.server.streams import concept_rows, stream_rows
@@ -56,20 +56,20 @@ class DeltaAverage(Strategy):
         state: ServerState,
         nodes: Mapping[str, int],
         ledger: Ledger,
-        object_bytes: Callable[[Message], int],
+        weigh: Callable[[Message], Weight],
         *,
         save: Callable[[ServerState, int], None],
         on_round: Callable[[RoundReport], None],
         reach: Callable[[str, int], None],
         done: int = 0,
     ) -> None:
-        """`nodes` maps clients to Flower's node ids, `object_bytes` measures a message as carried.
+        """`nodes` maps clients to Flower's node ids, `weigh` measures a message as carried.
 
         `done` rounds are behind a run that goes on: Flower's first round is the one after them.
         """
         self.setting, self.state, self.nodes, self.ledger = setting, state, nodes, ledger
         self.done = self._before = done
-        self._object_bytes, self._save, self._on_round, self._reach = object_bytes, save, on_round, reach
+        self._weigh, self._save, self._on_round, self._reach = weigh, save, on_round, reach
         self._sent: list[Sent] = []
         self._started = 0.0
 
@@ -166,8 +166,8 @@ class DeltaAverage(Strategy):
             silent.discard(client)
             self._reach("replied", server_round)
             arrived = read_message(client, reply)
-            size = self._object_bytes(reply)
-            self.ledger.record(up_row(server_round, arrived, self.state, self.setting, size))
+            weight = self._weigh(reply)
+            self.ledger.record(up_row(server_round, arrived, self.state, self.setting, weight))
             yield arrived
         for name in sorted(unasked):
             self.ledger.record(rows.Rejection(server_round, name, "unasked", "A reply nobody asked for."))
@@ -175,9 +175,7 @@ class DeltaAverage(Strategy):
             yield Arrived(client, {}, b"", silent=True)
 
     def _record(self, server_round: int, outcome: Outcome) -> None:
-        delivered = [
-            Delivered(sent.client, sent.path, self._object_bytes(sent.message)) for sent in self._sent
-        ]
+        delivered = [Delivered(sent.client, sent.path, self._weigh(sent.message)) for sent in self._sent]
         seconds = time.perf_counter() - self._started
         self.ledger.record(
             *down_rows(server_round, delivered, outcome, self.setting),
