@@ -31,7 +31,7 @@ from phloem.rows import (
     Split,
     Stage,
 )
-from phloem.stream_rows import Baseline
+from phloem.stream_rows import Baseline, Mix
 
 __all__ = [
     "Direction",
@@ -56,7 +56,7 @@ APPLICATION_ID = 0x70686C6D  # "phlm", at byte 68 of the file: tells a ledger fr
 # envelope holds node ids, which some draw at random.
 PLACE_FACTS = frozenset({"carrier", "command", "directory", "engine", "host", "platform", "workers"})
 PLACE_COLUMNS = frozenset({"object_bytes", "wire_bytes"})
-BESIDE = frozenset({Baseline})  # tables of what was computed beside the run
+BESIDE = frozenset({Baseline, Mix})  # tables of what was computed beside the run
 
 INSERTS = {
     row_type: f"INSERT INTO {table} VALUES ({', '.join('?' for _ in fields(row_type))})"

@@ -100,7 +100,19 @@ class Baseline:
     pr_auc: float | None
 
 
-StreamRow = Stream | Drift | Concept | AnomalyScores | Reaction | Baseline
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How often each class came to a client in a round: counts by class, as a simulation's source has them.
+
+    Not part of the digest: the server is not told.
+    """
+
+    round: int
+    client: str
+    labels: str
+
+
+StreamRow = Stream | Drift | Concept | AnomalyScores | Reaction | Baseline | Mix
 
 STREAM_TABLES: dict[type, str] = {
     Stream: "stream",
@@ -109,6 +121,7 @@ STREAM_TABLES: dict[type, str] = {
     AnomalyScores: "anomaly_scores",
     Reaction: "reaction",
     Baseline: "baseline",
+    Mix: "mix",
 }
 
 STREAM_SQL = """
@@ -165,5 +178,11 @@ CREATE TABLE baseline (
     correct INTEGER CHECK (correct BETWEEN 0 AND samples),
     pr_auc REAL CHECK (pr_auc BETWEEN 0 AND 1),
     PRIMARY KEY (name, round)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE mix (
+    round INTEGER NOT NULL CHECK (round >= 0),
+    client TEXT NOT NULL,
+    labels TEXT NOT NULL CHECK (json_valid(labels)),
+    PRIMARY KEY (client, round)
 ) STRICT, WITHOUT ROWID;
 """

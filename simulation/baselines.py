@@ -9,6 +9,7 @@ place, which no federated learner does. All of them predict before they learn, a
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ from phloem.ledger import Ledger
 from phloem.measures.precision import average_precision
 from phloem.protocol import client_order
 from phloem.sources import Federation, Samples, open_federation
-from phloem.stream_rows import Baseline, Stream
+from phloem.stream_rows import Baseline, Mix, Stream
 from phloem.summary import LEDGER_NAME
 
 ANOMALIES = "autoencoder"
@@ -171,7 +172,7 @@ def add_baselines(experiment: Experiment, directory: Path) -> None:
     judge = areas if experiment.model.name == ANOMALIES else hits
     found = [row for name, predictor in predictors.items() for row in judge(name, predictor, seen)]
     with Ledger.resume(path, last_round=seen[-1].round) as ledger:
-        ledger.record(*found)
+        ledger.record(*found, *(mix(part, federation.classes) for part in seen))
 
 
 def streams_seen(rows: Iterable[Stream], federation: Federation, experiment: Experiment) -> Iterator[Seen]:
@@ -184,6 +185,12 @@ def streams_seen(rows: Iterable[Stream], federation: Federation, experiment: Exp
         passed = row.samples + (row.skipped if federation.feeds else 0)
         fresh, after = stream.next(row.position - passed, passed)
         yield Seen(row.round, row.client, fresh, stream.labelled(row.position - passed, after))
+
+
+def mix(part: Seen, classes: int) -> Mix:
+    """Return the row of the classes that came to a client in a round."""
+    counts = np.bincount(part.fresh.y, minlength=classes).tolist()
+    return Mix(part.round, part.client, json.dumps(counts, separators=(",", ":")))
 
 
 def hits(name: str, predictor: Predictor, seen: Iterable[Seen]) -> list[Baseline]:

@@ -17,7 +17,7 @@ import pytest
 from phloem.errors import ConfigError, RunError
 from phloem.ledger import Direction, Distillation, Evaluation, Ledger, Message, Rejection, Round, Row, Stage
 from phloem.rows import TABLES
-from phloem.stream_rows import AnomalyScores, Baseline, Concept, Drift, Reaction, Stream
+from phloem.stream_rows import AnomalyScores, Baseline, Concept, Drift, Mix, Reaction, Stream
 
 MESSAGE = Message(1, "c0", "up", "train", "fp16", 0, 1, 500, 620, None, 1000, 0.01, None)
 ROWS: tuple[Row, ...] = (
@@ -38,6 +38,7 @@ ROWS: tuple[Row, ...] = (
     Reaction(1, "c0", "asked", 0),
 )
 BESIDE = Baseline(1, "majority", 32, 30, None)
+MIX = Mix(1, "c0", "[30,2]")
 
 
 def make(folder: Path, rows: tuple[Row, ...] = ROWS, **facts: str) -> Path:
@@ -159,9 +160,9 @@ def test_digest_sees_every_row_and_fact(tmp_path: Path, row: Row) -> None:
 def test_digest_leaves_out_what_was_made_beside_the_run(tmp_path: Path) -> None:
     """Protects one hash for a run, whatever it was compared with, and on carriers that compare nothing."""
     here, there = folder(tmp_path, "here"), folder(tmp_path, "there")
-    assert digest(make(here)) == digest(make(there, (*ROWS, BESIDE)))
+    assert digest(make(here)) == digest(make(there, (*ROWS, BESIDE, MIX)))
     with Ledger.open(there / "run.sqlite") as ledger:
-        assert ledger.read(Baseline) == [BESIDE]
+        assert (ledger.read(Baseline), ledger.read(Mix)) == ([BESIDE], [MIX])
 
 
 def test_a_resumed_run_has_the_hash_of_an_unbroken_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from phloem.simulation.baselines import (
 )
 from phloem.simulation.run import simulate
 from phloem.sources import open_federation
-from phloem.stream_rows import Baseline, Stream
+from phloem.stream_rows import Baseline, Mix, Stream
 
 SMALL = Experiment().with_values(
     {
@@ -101,9 +102,13 @@ def test_a_run_has_the_baselines_it_asks_for(kind: str, tmp_path: Path) -> None:
     with Ledger.open(folder / "run.sqlite") as ledger:
         rows = ledger.read(Baseline)
         streams = ledger.read(Stream)
+        mixes = ledger.read(Mix)
     names = {"none": 0, "trivial": 2, "river": 4}[kind]
     assert len({row.name for row in rows}) == names
     assert len(rows) == 3 * names
+    assert [sum(json.loads(row.labels)) for row in mixes] == [row.samples for row in streams] * (
+        kind != "none"
+    )
     for row in rows:
         assert row.samples == sum(stream.samples for stream in streams if stream.round == row.round)
 
