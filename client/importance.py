@@ -1,4 +1,4 @@
-"""How much a value or a channel matters, measured on a batch: what `by=importance` in a codec ranks by.
+"""How much a value or a channel matters, measured on a batch: what a codec ranks by that asks for it.
 
 P. Molchanov et al., "Pruning convolutional neural networks for resource efficient inference", ICLR 2017: to
 first order the loss changes by |gradient x value| if a value is left out. T. M. Cover and J. A. Thomas,
@@ -8,7 +8,7 @@ it. It does not see that two channels may say the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from phloem.client.models import weights_of
 from phloem.client.threads import one_thread
+from phloem.compression.ranking import INFORMATION
 from phloem.compression.update import Update
 from phloem.errors import ConfigError
 from phloem.sources import Samples
@@ -26,16 +27,32 @@ from phloem.sources import Samples
 BINS = 16
 """Into so many intervals, equally full, a channel's activations are sorted."""
 
+MOST_SAMPLES = 512
+"""Of a round's samples the last ones are enough to rank by."""
+
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""The mean loss, of outputs, inputs and labels."""
+
+
+def measure(module: nn.Module, samples: Samples, values: Update, loss: Loss, by: str) -> Update:
+    """Return the importance of `values`, which the module's weights hold, as a codec asks for it by name.
+
+    Raises:
+        ConfigError: there are no samples.
+    """
+    few = samples.take(slice(max(0, len(samples) - MOST_SAMPLES), len(samples)))
+    return mutual_information(module, few) if by == INFORMATION else taylor(module, few, values, loss)
 
 
 def taylor(
-    module: nn.Module, samples: Samples, values: Update | None = None
+    module: nn.Module, samples: Samples, values: Update | None = None, loss: Loss | None = None
 ) -> dict[str, NDArray[np.float32]]:
     """Return |gradient x value| for every value, in the shapes of the module's weights.
 
-    `values` is what would be left out: an update, or the weights themselves if None. What has no gradient,
-    such as a running statistic, has no importance.
+    `values` is what would be left out: an update, or the weights themselves if None; `loss` is the
+    cross-entropy if None. What has no gradient, such as a running statistic, has no importance.
 
     Raises:
         ConfigError: there are no samples.
@@ -46,9 +63,10 @@ def taylor(
     names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     with one_thread(), torch.enable_grad(), _evaluating(module):
-        logits = module(torch.tensor(samples.x, device=device))
-        loss = functional.cross_entropy(logits, torch.tensor(samples.y, device=device))
-        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        x, y = torch.tensor(samples.x, device=device), torch.tensor(samples.y, device=device)
+        outputs = module(x)
+        missed = functional.cross_entropy(outputs, y) if loss is None else loss(outputs, x, y)
+        gradients = torch.autograd.grad(missed, parameters, materialize_grads=True)
     found = {name: np.zeros(tensor.shape, np.float32) for name, tensor in values.items()}
     for name, gradient in zip(names, gradients, strict=True):
         found[name] = np.asarray(np.abs(gradient.cpu().numpy() * values[name]))

@@ -21,6 +21,7 @@ from torch.nn import functional
 from phloem.client.expected import Expected
 from phloem.client.fisher import diagonal
 from phloem.client.goal import Batch, Goal, Recall
+from phloem.client.importance import measure
 from phloem.client.models import build_model, codes_of, load_weights, seeded, weights_of
 from phloem.client.optimizers import optimizer
 from phloem.client.tasks import Part, task_of
@@ -138,6 +139,11 @@ class Learner:
             found = diagonal(module, Goal(self.task, *self._tensors(samples)))
             zeros = {name: np.zeros(array.shape, np.float32) for name, array in weights.items()}
             return {**zeros, **{name: each.cpu().numpy() for name, each in found.items()}}
+
+    def importance(self, weights: Update, samples: Samples, values: Update, by: str) -> Update:
+        """Return how much it would matter to leave `values` out of the weights, as a codec asks for it."""
+        self.expected.check(samples)
+        return measure(self._loaded(weights), samples, values, self.task.loss, by)
 
     def imitate(
         self,

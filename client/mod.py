@@ -17,8 +17,9 @@ from phloem.client.records import read_state, write_state
 from phloem.client.state import ClientState, Pending, settle
 from phloem.client.synchronise import synchronise
 from phloem.compression.codec import Codec, codec
+from phloem.compression.ranking import MAGNITUDE
 from phloem.compression.update import Schema, subtract
-from phloem.errors import PhloemError, ProtocolError
+from phloem.errors import CodecError, PhloemError, ProtocolError
 from phloem.protocol import FULL, MESSAGE, Delivery, Receipt, error_code, model_hash
 from phloem.records import UPDATE, floats, get_blob, layout, put_blob, refilled, without
 from phloem.seeds import derive
@@ -39,6 +40,11 @@ def compress_mod(uplink: str, *, error_feedback: bool = True) -> Mod:
     chosen = codec(uplink)
     if error_feedback and chosen.feedback is None:
         chosen = codec(f"ef | {uplink}")
+    if chosen.ranked_by != MAGNITUDE:
+        raise CodecError(
+            "A mod sees no gradients, so its codec should rank by magnitude. "
+            f"Found `{uplink}`. Leave `by` out."
+        )
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if MESSAGE not in message.content.config_records:

@@ -15,7 +15,8 @@ from phloem.client.state import ClientState, Pending, settle
 from phloem.client.stream import Stream
 from phloem.client.synchronise import synchronise
 from phloem.compression.codec import Codec, codec
-from phloem.compression.update import Update, subtract
+from phloem.compression.ranking import MAGNITUDE
+from phloem.compression.update import Update, is_finite, subtract
 from phloem.config import ClientConfig
 from phloem.learning import Model
 from phloem.protocol import Instruction, Reply
@@ -83,11 +84,17 @@ def train_round(
     if len(samples) == 0:
         return reply, b"", state
 
-    delta = subtract(device.learner.learn(base, samples, device.config, seed=seed), base)
+    weights = device.learner.learn(base, samples, device.config, seed=seed)
+    delta, uplink = subtract(weights, base), codec(instruction.codec)
+    importance = None
+    if uplink.ranked_by != MAGNITUDE and is_finite(delta):
+        owed = uplink.corrected(delta, state.codec)
+        importance = device.learner.importance(weights, samples, owed, uplink.ranked_by)
     trained = time.perf_counter()
     seq = state.seq + 1
-    uplink = codec(instruction.codec)
-    blob, codec_state = uplink.encode(delta, state.codec, seed=seed, base=state.held, seq=seq)
+    blob, codec_state = uplink.encode(
+        delta, state.codec, seed=seed, base=state.held, seq=seq, importance=importance
+    )
     reply = replace(
         reply, seq=seq, train_seconds=trained - decoded, encode_seconds=time.perf_counter() - trained
     )

@@ -12,8 +12,9 @@ import numpy as np
 
 from phloem.compression.chain import Chain
 from phloem.compression.plan import Step, open_numbers, plan
+from phloem.compression.ranking import MAGNITUDE
 from phloem.compression.signal import Array, Bytes, Spec, Values
-from phloem.compression.stage import BatchStage, Body, Seed, SelectingStage, Stage
+from phloem.compression.stage import BatchStage, Body, Seed
 from phloem.compression.statistics import is_statistic
 from phloem.compression.update import Schema, Update
 from phloem.errors import ConfigError
@@ -35,9 +36,10 @@ class Batch:
 
 def batchable(body: Body) -> bool:
     """Tell whether every stage takes many updates at once."""
-    return isinstance(body, Chain) and all(
-        isinstance(stage, BatchStage) and not open_numbers(stage, (ANY,)) and not _asks(stage)
-        for stage in body.stages
+    return (
+        isinstance(body, Chain)
+        and body.ranked_by == MAGNITUDE
+        and all(isinstance(stage, BatchStage) and not open_numbers(stage, (ANY,)) for stage in body.stages)
     )
 
 
@@ -100,7 +102,3 @@ def _back(step: Step, left: Iterator[Array]) -> Array:
         return next(left)
     assert isinstance(step.stage, BatchStage)
     return step.stage.decode_many([next(left) for _ in step.parts], step.spec)
-
-
-def _asks(stage: Stage) -> bool:
-    return isinstance(stage, SelectingStage) and stage.by == "importance"

@@ -62,7 +62,7 @@ class Chain:
 
     def __post_init__(self) -> None:
         for stage in self.stages[1:]:
-            if _ranks_by_importance(stage) or _shares(stage):
+            if ranked_by(stage) != ranking.MAGNITUDE or _shares(stage):
                 raise CodecError(
                     f"`{render(stage)}` should come first: it looks at whole tensors. Found `{self}`."
                 )
@@ -129,9 +129,14 @@ class Chain:
     def _plan(self, shape: tuple[int, ...]) -> Plan:
         return plan(self.stages, self.byte_stages, shape)
 
+    @cached_property
+    def ranked_by(self) -> str:
+        """What the first stage ranks by, as `ranking` names it: all but magnitude has to be given."""
+        return ranked_by(self.stages[0]) if self.stages else ranking.MAGNITUDE
+
     def _scores(self, arrays: Sequence[Array], schema: Schema) -> list[Array] | None:
         """The importance of each tensor, where the first stage ranks by it."""
-        if not _ranks_by_importance(self.stages[0] if self.stages else None):
+        if self.ranked_by == ranking.MAGNITUDE:
             return None
         scores = ranking.scores(self.importance, schema)
         return [scores[tensor.name] for tensor in schema.tensors]
@@ -220,8 +225,9 @@ class Chain:
 
 
 @lru_cache(maxsize=256)  # whether an object keeps a protocol is slow to find out
-def _ranks_by_importance(stage: Stage | None) -> bool:
-    return isinstance(stage, SelectingStage) and stage.by == "importance"
+def ranked_by(stage: Stage) -> str:
+    """What a stage ranks by; magnitude, if it ranks at all."""
+    return stage.by if isinstance(stage, SelectingStage) else ranking.MAGNITUDE
 
 
 @lru_cache(maxsize=256)

@@ -22,9 +22,9 @@ from phloem.compression.stage import Seed
 class Channels:
     """Keeps the `fraction` of rows (first axis) that are longest, rounded up; they stay exact, the rest is 0.
 
-    Rows are ranked by their l2 norm, or with `by=importance` by the sum of what the caller of `encode` finds
-    important. Vectors pass. A row costs one position, and stays a row for what follows. Biased: put `ef` in
-    front.
+    Rows are ranked by their l2 norm, or by the sum of what the caller of `encode` finds important: with
+    `by=importance` what the loss would miss, with `by=information` what they say of the label. Vectors pass.
+    A row costs one position, and stays a row for what follows. Biased: put `ef` in front.
 
     >>> from phloem.compression.codec import codec
     >>> str(codec("ef | channels:0.25 | linear:4,per=channel"))
@@ -38,7 +38,7 @@ class Channels:
 
     def __post_init__(self) -> None:
         fraction.check(self.name, self.fraction)
-        ranking.check(self.name, self.by)
+        ranking.check(self.name, self.by, ranking.OF_CHANNELS)
 
     def plan(self, spec: Spec) -> tuple[Spec, ...] | None:
         """Values become the rows' numbers and the rows."""

@@ -23,6 +23,7 @@ import numpy as np
 from phloem.compression import batch, frame, registry, statistics
 from phloem.compression.chain import Chain
 from phloem.compression.feedback import ErrorFeedback, Feedback, difference
+from phloem.compression.ranking import MAGNITUDE
 from phloem.compression.signal import Array
 from phloem.compression.stage import Body
 from phloem.compression.stage import StageBytes as StageBytes  # callers name what `decode_traced` gives
@@ -65,18 +66,15 @@ class Codec:
         """Encode to one frame; the same arguments give the same bytes.
 
         `base` is the version that the update is relative to, `seq` the sender's number for it. `importance`,
-        of the update's own shapes, ranks values where the codec says `by=importance`.
+        of the update's own shapes, ranks values where `ranked_by` is not "magnitude": it should be that of
+        what `corrected` gives, which is what is encoded.
 
         Raises:
             ConfigError: the update is not finite float32, or not what the state or the codec can take.
         """
         state = EMPTY if state is None else state
         schema = Schema.of(update)
-        corrected = update
-        if self.feedback is not None:
-            if state.residual is not None:
-                schema.check(state.residual)
-            corrected = self.feedback.correct(update, state.residual, state.warm)
+        corrected = self.corrected(update, state)
         _check_finite(corrected, ConfigError, "Training may have diverged: lower the learning rate.")
         body = self.body
         if importance is not None and isinstance(body, Chain):
@@ -91,6 +89,23 @@ class Codec:
                 warm = {**warm, **self.feedback.remember(update, decoded, state.warm)}
             _check_finite(residual, ConfigError, "The values are too large for this codec.")
         return blob, CodecState(residual, warm)
+
+    def corrected(self, update: Update, state: CodecState) -> Update:
+        """Return what is encoded in place of `update`: with what is still owed.
+
+        Raises:
+            ConfigError: the residual is of another schema.
+        """
+        if self.feedback is None:
+            return update
+        if state.residual is not None:
+            Schema.of(update).check(state.residual)
+        return self.feedback.correct(update, state.residual, state.warm)
+
+    @property
+    def ranked_by(self) -> str:
+        """What values are ranked by that may be left out: all but "magnitude" is the caller's to measure."""
+        return self.body.ranked_by if isinstance(self.body, Chain) else MAGNITUDE
 
     def encode_many(
         self,

@@ -1,21 +1,25 @@
 """What ranks values or channels when some are left out: their magnitude, or what the caller finds important.
 
-P. Molchanov et al., "Pruning convolutional neural networks for resource efficient inference", ICLR 2017, rank
-by the change of the loss: |gradient x weight|, which `client/importance.py` computes.
+`importance` asks the caller for what the loss would miss, `information` for what a channel says about the
+label; `client/importance.py` computes both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from phloem.compression.update import Schema, Update, is_finite
 from phloem.errors import CodecError, ConfigError
 
-RANKINGS = ("magnitude", "importance")
+MAGNITUDE, IMPORTANCE, INFORMATION = "magnitude", "importance", "information"
+OF_VALUES = (MAGNITUDE, IMPORTANCE)
+OF_CHANNELS = (MAGNITUDE, IMPORTANCE, INFORMATION)
 
 
-def check(name: str, by: str) -> None:
+def check(name: str, by: str, rankings: Sequence[str]) -> None:
     """Raise CodecError unless this is a ranking that a stage may name."""
-    if by not in RANKINGS:
-        raise CodecError(f"`by` of `{name}` should be one of {', '.join(RANKINGS)}. Found {by!r}.")
+    if by not in rankings:
+        raise CodecError(f"`by` of `{name}` should be one of {', '.join(rankings)}. Found {by!r}.")
 
 
 def scores(importance: Update | None, schema: Schema) -> Update:
@@ -26,7 +30,8 @@ def scores(importance: Update | None, schema: Schema) -> Update:
     """
     if importance is None:
         raise ConfigError(
-            "`by=importance` needs to be told it. Found none. Call `encode(update, importance=…)`, "
+            "`by=importance` and `by=information` need to be told it. Found none. Call "
+            "`encode(update, importance=…)`, "
             "or leave `by` out to rank by magnitude."
         )
     found = {t.name: importance[t.name] for t in schema.tensors if t.name in importance}

@@ -72,12 +72,12 @@ class OpenStage(Stage, Protocol):
 class SelectingStage(Stage, Protocol):
     """A stage that leaves out what ranks low, and can be told the ranks.
 
-    Where it asks for that, `by` is "importance"; it then comes first in its chain.
+    Where it asks for that, `by` is not "magnitude"; it then comes first in its chain.
     """
 
     @property
     def by(self) -> str:
-        """What ranks: "magnitude" or "importance"."""
+        """What ranks, as `ranking` names it."""
 
     def select(self, array: Array, scores: Array, /) -> list[Array]:
         """Encode, keeping what has the largest scores."""

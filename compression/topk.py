@@ -51,7 +51,7 @@ class TopK:
         fraction.check(self.name, self.fraction)
         if self.scope not in SCOPES:
             raise CodecError(f"`scope` of `topk` should be one of {', '.join(SCOPES)}. Found {self.scope!r}.")
-        ranking.check(self.name, self.by)
+        ranking.check(self.name, self.by, ranking.OF_VALUES)
         if not 0 <= self.warmup <= LONGEST_WARMUP:
             raise CodecError(
                 f"`warmup` of `topk` should be a number of updates up to {LONGEST_WARMUP}. "

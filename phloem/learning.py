@@ -97,6 +97,14 @@ class Model(Protocol):
         """Return the mean over the samples of each gradient of the loss, squared; 0 where there is none."""
         ...
 
+    def importance(self, weights: Update, samples: Samples, values: Update, by: str) -> Update:
+        """Return how much it would matter to leave each of `values` out of the weights that hold them.
+
+        `by` is "importance", for what the loss would miss, or "information", for what a channel says of the
+        label.
+        """
+        ...
+
     def imitate(
         self,
         weights: Update,

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, field_validator
 
 from phloem.compression.codec import codec
+from phloem.compression.ranking import MAGNITUDE
 from phloem.errors import CodecError
 from phloem.settings.base import Fraction, Section
 
@@ -44,7 +45,9 @@ class DownlinkConfig(Section):
 
     @field_validator("codec", "anchor")
     @classmethod
-    def _no_feedback(cls, text: str) -> str:
+    def _for_a_server(cls, text: str) -> str:
         if codec(text).feedback is not None:
             raise ValueError("a codec without `ef`: what a step leaves out is in the next one anyway")
+        if codec(text).ranked_by != MAGNITUDE:
+            raise ValueError("a codec that ranks by magnitude: a server has no samples to ask what matters")
         return text

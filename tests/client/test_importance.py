@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from phloem.client.importance import information, mutual_information, taylor
+from phloem.client.importance import MOST_SAMPLES, information, measure, mutual_information, taylor
 from phloem.client.models import build_model, load_weights, weights_of
 from phloem.compression.codec import codec
 from phloem.compression.update import Schema
@@ -135,8 +135,25 @@ def test_the_channel_that_knows_the_label_is_kept() -> None:
 def test_what_cannot_be_measured() -> None:
     """Without samples nothing is known, and one interval tells nothing apart."""
     module = build_model(CNN, (1, 6, 6), 4, seed=1)
-    for measure in (taylor, mutual_information):
+    for of in (taylor, mutual_information):
         with pytest.raises(ConfigError, match="should be measured on samples"):
-            measure(module, samples_of(0))
+            of(module, samples_of(0))
     with pytest.raises(ConfigError, match=r"`bins` should be 2 or more\. Found 1"):
         mutual_information(module, samples_of(), bins=1)
+
+
+def test_only_the_last_samples_are_measured() -> None:
+    """A long round costs no more than its end, and another loss than cross-entropy is followed."""
+    module = build_model(CNN, (1, 6, 6), 4, seed=1)
+    many, values = samples_of(MOST_SAMPLES + 100), weights_of(module)
+    last = many.take(slice(100, len(many)))
+
+    def squared(outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (outputs - functional.one_hot(y, 4)).square().mean()
+
+    found = measure(module, many, values, squared, "importance")
+    expected = taylor(module, last, values, squared)
+    assert all((found[name] == expected[name]).all() for name in values)
+    assert any((found[name] != each).any() for name, each in taylor(module, last, values).items())
+    known = measure(module, many, values, squared, "information")
+    assert all((known[name] == each).all() for name, each in mutual_information(module, last).items())

@@ -34,8 +34,8 @@ DEVICE = Device(
 CHAIN = pack_chain([codec("dense").encode(BASE)[0]])
 
 
-def instruction(round_number: int, acked_seq: int) -> Instruction:
-    return Instruction(round_number, 0, model_hash(BASE), acked_seq, CODEC, 1)
+def instruction(round_number: int, acked_seq: int, text: str = CODEC) -> Instruction:
+    return Instruction(round_number, 0, model_hash(BASE), acked_seq, text, 1)
 
 
 def test_the_inputs_stay_and_the_same_inputs_give_the_same_bytes() -> None:
@@ -53,21 +53,24 @@ def test_the_same_instruction_again_gets_the_same_reply_without_training() -> No
     assert repeated == (reply, blob, state)
 
 
+@pytest.mark.parametrize(
+    "text", [CODEC, "ef | topk:0.05,by=importance | linear:4", "ef | channels:0.3,by=information"]
+)
 @pytest.mark.parametrize("lost_rounds", [(), (1,), (2, 3), (1, 2, 3, 4, 5, 6)])
-def test_applied_plus_residual_is_what_was_learned(lost_rounds: tuple[int, ...]) -> None:
+def test_applied_plus_residual_is_what_was_learned(lost_rounds: tuple[int, ...], text: str) -> None:
     """Sum applied + sum residual = sum learned, whichever replies the server never applied."""
     state, acked = ClientState(), 0
     applied: Update = zeros(LEARNER.schema)
     learned: Update = zeros(LEARNER.schema)
     for round_number in range(1, 7):
-        reply, blob, state = train_round(DEVICE, instruction(round_number, acked), CHAIN, state)
+        reply, blob, state = train_round(DEVICE, instruction(round_number, acked, text), CHAIN, state)
         samples, _ = DEVICE.stream.next(state.position - 16, 16)
         assert state.model is not None
         trained = LEARNER.learn(state.model, samples, DEVICE.config, seed=derive(1, "2", round_number))
         learned = add(learned, subtract(trained, state.model))
         if round_number not in lost_rounds:
-            applied, acked = add(applied, codec(CODEC).decode(blob, LEARNER.schema)), reply.seq
-    _, last_blob, last = train_round(DEVICE, instruction(7, acked), CHAIN, state)
+            applied, acked = add(applied, codec(text).decode(blob, LEARNER.schema)), reply.seq
+    _, last_blob, last = train_round(DEVICE, instruction(7, acked, text), CHAIN, state)
     samples, _ = DEVICE.stream.next(state.position, 16)
     assert last.model is not None
     assert last.codec.residual is not None
@@ -75,8 +78,45 @@ def test_applied_plus_residual_is_what_was_learned(lost_rounds: tuple[int, ...])
         learned,
         subtract(LEARNER.learn(last.model, samples, DEVICE.config, seed=derive(1, "2", 7)), last.model),
     )
-    held = add(last.codec.residual, codec(CODEC).decode(last_blob, LEARNER.schema))
+    held = add(last.codec.residual, codec(text).decode(last_blob, LEARNER.schema))
     assert norm(subtract(add(applied, held), learned)) <= 1e-6 * norm(learned)
+
+
+@pytest.mark.parametrize(
+    ("stage", "by"),
+    [("topk:0.1", "importance"), ("channels:0.3", "importance"), ("channels:0.3", "information")],
+)
+def test_a_codec_that_asks_what_matters_is_told(stage: str, by: str) -> None:
+    """Not the largest values travel, but those of the update, debts included, that would be missed."""
+    plain, ranked = f"ef | {stage}", f"ef | {stage},by={by}"
+    state = train_round(DEVICE, instruction(1, 0, plain), CHAIN, ClientState())[2]
+    sent = {
+        text: codec(text).decode(
+            train_round(DEVICE, instruction(2, 1, text), CHAIN, state)[1], LEARNER.schema
+        )
+        for text in (plain, ranked)
+    }
+    assert any((sent[plain][name] != 0).tolist() != (sent[ranked][name] != 0).tolist() for name in BASE)
+    samples, _ = DEVICE.stream.next(16, 16)
+    weights = LEARNER.learn(BASE, samples, DEVICE.config, seed=derive(1, "2", 2))
+    assert state.codec.residual is not None
+    owed = add(subtract(weights, BASE), state.codec.residual)
+    matter = LEARNER.importance(weights, samples, owed, by)
+    expected = codec(ranked.removeprefix("ef | ")).encode(owed, importance=matter)[0]
+    decoded = codec(ranked.removeprefix("ef | ")).decode(expected, LEARNER.schema)
+    assert norm(subtract(sent[ranked], decoded)) <= 1e-6 * norm(owed)
+
+
+def test_what_matters_is_not_measured_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs a pass over the samples, so a codec that ranks by magnitude does not pay for it."""
+
+    def never(*arguments: object) -> Update:
+        raise AssertionError("nobody asked")
+
+    monkeypatch.setattr(LEARNER, "importance", never)
+    train_round(DEVICE, instruction(1, 0), CHAIN, ClientState())
+    with pytest.raises(AssertionError, match="nobody asked"):
+        train_round(DEVICE, instruction(1, 0, "topk:0.1,by=importance"), CHAIN, ClientState())
 
 
 def test_a_client_that_lost_its_memory_counts_on_from_the_server() -> None:

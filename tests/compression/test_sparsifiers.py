@@ -121,7 +121,7 @@ def test_importance_has_to_be_there_and_to_fit() -> None:
     """A codec that ranks by importance and gets none says so; one that does not takes no notice of it."""
     update: Arrays = {"w": np.ones((3, 4), np.float32)}
     ranked = codec("topk:0.5,by=importance")
-    with pytest.raises(ConfigError, match="`by=importance` needs to be told it"):
+    with pytest.raises(ConfigError, match="`by=importance` and `by=information` need to be told it"):
         ranked.encode(update)
     with pytest.raises(ConfigError, match="should have the tensors"):
         ranked.encode(update, importance={"w": np.ones((4, 3), np.float32)})
@@ -203,7 +203,11 @@ def test_more_bytes_less_error(ladder: list[str]) -> None:
         ("randk:0", "`fraction` of `randk`"),
         ("randk:0.1,scale=up", "one of nearest, unbiased. Found 'up'"),
         ("channels:1.5", "`fraction` of `channels`"),
-        ("channels:0.5,by=luck", "one of magnitude, importance. Found 'luck'"),
+        ("channels:0.5,by=luck", "one of magnitude, importance, information. Found 'luck'"),
+        (
+            "topk:0.5,by=information",
+            "`by` of `topk` should be one of magnitude, importance. Found 'information'",
+        ),
         ("topk:0.5,by=luck", "`by` of `topk`"),
         ("topk:0.5,warmup=-1", "`warmup` of `topk` should be a number of updates"),
         ("topk:0.5,warmup=2.5", "`warmup` of `topk` should be a whole number"),

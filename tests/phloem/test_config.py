@@ -125,6 +125,7 @@ def test_a_key_like_no_other_gets_no_guess() -> None:
         ("uplink.codec", 5, "the text of a codec", '"ef | rdo'),
         ("downlink.codec", "ef | fp16", "a codec without `ef`", '"rdo:bpp=0.3"'),
         ("downlink.anchor", "ef | fp16", "a codec without `ef`", '"rdo:bpp=4"'),
+        ("downlink.codec", "channels:0.5,by=information", "ranks by magnitude", '"rdo:bpp=0.3"'),
     ],
 )
 def test_a_wrong_value_is_told_what_was_expected_found_and_usual(
