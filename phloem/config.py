@@ -22,6 +22,7 @@ from phloem.settings.base import Section
 from phloem.settings.client import ClientConfig
 from phloem.settings.data import DataConfig, ModelConfig
 from phloem.settings.exchange import DownlinkConfig, UplinkConfig
+from phloem.settings.link import LinkConfig
 from phloem.settings.server import DistillConfig, RunConfig, ServerConfig
 
 __all__ = [
@@ -30,11 +31,13 @@ __all__ = [
     "DistillConfig",
     "DownlinkConfig",
     "Experiment",
+    "LinkConfig",
     "ModelConfig",
     "RunConfig",
     "Scalar",
     "ServerConfig",
     "UplinkConfig",
+    "experiment_of",
     "from_flat",
     "from_tree",
     "load",
@@ -53,6 +56,7 @@ class Experiment(Section):
     uplink: UplinkConfig = UplinkConfig()
     downlink: DownlinkConfig = DownlinkConfig()
     server: ServerConfig = ServerConfig()
+    link: LinkConfig = LinkConfig()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="after")
@@ -137,6 +141,18 @@ def load(path: Path) -> Experiment:
             f"Found: {error}. Correct it there."
         ) from None
     return from_tree(tree)
+
+
+def experiment_of(path: Path | None, assignments: Iterable[str], seed: int | None) -> Experiment:
+    """Return what a command line asks for: a file or the defaults, then `KEY=VALUE`, then the seed.
+
+    Raises:
+        ConfigError: any of them is wrong.
+    """
+    values = parse_assignments(assignments)
+    if seed is not None:
+        values["run.seed"] = seed
+    return (load(path) if path is not None else Experiment()).with_values(values)
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, object]:
