@@ -1,6 +1,7 @@
-"""Start the services of docker-compose.yml as local processes, run the app on them, compare, stop them.
+"""Run the app on Flower's own engine on this machine, compare with the simulation, stop everything.
 
-The commands are the compose file's own; only host names and ports are mapped to free ones on loopback.
+A SuperLink and two SuperNodes with TLS and registered keys, as docker-compose.yml has them. What crashes is
+started again, and a run that was broken off goes on from its checkpoint.
 Usage: scripts/edge [KEY=VALUE ...], settings of the run such as run.rounds=5.
 Exit codes: 0 the run has the simulation's model and ledger, 2 bad input, 3 it has not, 130 interrupted.
 """
@@ -9,30 +10,30 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import signal
-import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 
 from phloem.config import Experiment, parse_assignments
-from phloem.errors import ConfigError, PhloemError
+from phloem.errors import ConfigError, PhloemError, RunError
+from phloem.ledger import Ledger
 from phloem.simulation.run import new_directory, simulate
-from phloem.summary import summarise
+from phloem.summary import LEDGER_NAME, summarise
 from phloem.table import closing_table
+from scripts.edge_services import Services, apps_of, local_commands
+from scripts.flower_secrets import NODES, make_secrets
 
 ROOT = Path(__file__).resolve().parent.parent
-DEVICES = 2
-START_PATIENCE_S, STOP_PATIENCE_S, RUN_PATIENCE_S = 120.0, 20.0, 900.0
+START_PATIENCE_S, RUN_PATIENCE_S, LOOK_EVERY_S = 120.0, 900.0, 1.0
+SUBMISSIONS = 5
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -40,101 +41,95 @@ QUIET = {
 }
 
 
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def deploy(
+    experiment: Experiment, folder: Path, meddle: Callable[[Services], None] = lambda services: None
+) -> int:
+    """Run the app of this checkout on two SuperNodes; return how often it had to be submitted.
+
+    The run's folder is the experiment's. `meddle` is called once the services run, for tests of crashes.
+
+    Raises:
+        RunError: the SuperLink does not come up, or the run does not finish.
+    """
+    home, secrets = folder / "flwr-home", folder / "secrets"
+    home.mkdir(parents=True)
+    make_secrets(secrets)
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    commands, ports = local_commands(compose, secrets)
+    (folder / "state").mkdir()
+    authority, address = secrets / "authority.pem", f"127.0.0.1:{ports['superlink']}"
+    (home / "config.toml").write_text(
+        f'[superlink]\ndefault = "edge"\n\n[superlink.edge]\n'
+        f'address = "{address}"\nroot-certificates = "{authority}"\n'
+    )
+    env = {**os.environ, **QUIET, "FLWR_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    with Services(commands, folder, env) as services:
+        services.start("superlink", "superexec-server")
+        wait_for(f"https://{address}/health", authority)
+        for name in NODES:
+            public = str(secrets / f"{name}.node.pub")
+            _flwr(["supernode", "register", public, "edge", "--name", name], env)
+        services.start(*(name for name in commands if not name.startswith(("superlink", "superexec-server"))))
+        meddle(services)
+        for submission in range(1, SUBMISSIONS + 1):
+            _submit(experiment, services, env, resume=submission > 1)
+            if _state(experiment) == "finished":
+                return submission
+    found = _state(experiment)
+    raise RunError(f"The run should have finished. Found {found!r}, submitted {SUBMISSIONS} times.")
 
 
-def local_commands(compose: Mapping[str, Mapping[str, object]]) -> tuple[dict[str, list[str]], int]:
-    """Return each service's command for this machine, and the SuperLink's port."""
-    commands: dict[str, list[str]] = {}
-    for name, service in compose.items():
-        command = service["command"]
-        if not isinstance(command, list):
-            raise TypeError(f"The command of {name!r} should be a list. Found {command!r}.")
-        commands[name] = [str(part) for part in command]
-    ports: dict[tuple[str, str], int] = {}
-    for name, command in commands.items():
-        for part in command:
-            if match := re.fullmatch(r"--port=(\d+)", part):
-                ports[name, match[1]] = free_port()
-
-    def localise(name: str, part: str) -> str:
-        part = part.replace("--host=0.0.0.0", "--host=127.0.0.1")
-        for (service, port), local in ports.items():
-            part = part.replace(f"{service}:{port}", f"127.0.0.1:{local}")
-            if service == name:
-                part = part.replace(f"--port={port}", f"--port={local}")
-        return part
-
-    local = {name: [localise(name, part) for part in command] for name, command in commands.items()}
-    return local, next(port for (service, _), port in ports.items() if service == "superlink")
+def _submit(experiment: Experiment, services: Services, env: dict[str, str], *, resume: bool) -> None:
+    """Hand the run to the SuperLink and wait until it is over, or its ServerApp gone."""
+    flat = {**experiment.to_flat(), "run.resume": resume}
+    values = " ".join(f"{key}={_toml(value)}" for key, value in flat.items())
+    _flwr(["run", ".", "edge", "--run-config", values], env)
+    deadline, seen = time.monotonic() + RUN_PATIENCE_S, False
+    while time.monotonic() < deadline:
+        alive = bool(apps_of(services.pid("superexec-server"), "flwr-serverapp"))
+        seen = seen or alive
+        if seen and not alive:
+            return
+        time.sleep(LOOK_EVERY_S)
+    raise RunError(f"The run should be over within {RUN_PATIENCE_S:g} s. Found it still going.")
 
 
-@contextmanager
-def processes(commands: Mapping[str, list[str]], folder: Path, env: Mapping[str, str]) -> Iterator[None]:
-    """Keep one process a service; stop them in the reverse order, each with whatever it started."""
-    running: list[subprocess.Popen[bytes]] = []
-    try:
-        for name, command in commands.items():
-            with (folder / f"{name}.log").open("wb") as log:
-                running.append(
-                    subprocess.Popen(
-                        command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
-                    )
-                )
-        yield
-    finally:
-        for process in reversed(running):
-            _signal(process, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_PATIENCE_S
-        for process in running:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, deadline - time.monotonic()))
-            _signal(process, signal.SIGKILL)
-            process.wait()
+def _state(experiment: Experiment) -> str:
+    path = Path(experiment.run.directory) / LEDGER_NAME
+    if not path.exists():
+        return "not begun"
+    with Ledger.open(path) as ledger:
+        return ledger.facts().get("state", "unknown")
 
 
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)  # the group: a SuperExec's apps outlive it for a while
+def _flwr(arguments: list[str], env: dict[str, str]) -> None:
+    command = ["flwr", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=RUN_PATIENCE_S
+    )
+    if done.returncode:
+        raise RunError(f"`flwr {' '.join(arguments[:2])}` failed: {done.stdout[-1000:]}{done.stderr[-1000:]}")
 
 
-def wait_for(port: int) -> None:
-    """Return when the SuperLink answers."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def wait_for(url: str, authority: Path) -> None:
+    """Return when the SuperLink answers.
+
+    Raises:
+        RunError: it does not.
+    """
+    trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(authority)))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), trust)
     deadline = time.monotonic() + START_PATIENCE_S
     while True:
         try:
-            with opener.open(f"http://127.0.0.1:{port}/health", timeout=2):
+            with opener.open(url, timeout=2):
                 return
-        except OSError:
+        except OSError as error:
             if time.monotonic() > deadline:
-                raise SystemExit(f"The SuperLink did not answer within {START_PATIENCE_S:g} s.") from None
+                raise RunError(
+                    f"The SuperLink should answer within {START_PATIENCE_S:g} s. Found: {error}."
+                ) from None
             time.sleep(0.2)
-
-
-def deploy(experiment: Experiment, folder: Path) -> None:
-    """Run the app of this checkout on two SuperNodes; the run's folder is the experiment's."""
-    commands, port = local_commands(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
-    home = folder / "flwr-home"
-    home.mkdir(parents=True)
-    (home / "config.toml").write_text(
-        f'[superlink]\ndefault = "edge"\n\n[superlink.edge]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
-    )
-    env = {**os.environ, **QUIET, "FLWR_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    values = " ".join(f"{key}={_toml(value)}" for key, value in experiment.to_flat().items())
-    with processes(commands, folder, env):
-        wait_for(port)
-        subprocess.run(
-            ["flwr", "run", ".", "edge", "--stream", "--run-config", values],
-            cwd=ROOT,
-            env=env,
-            check=True,
-            timeout=RUN_PATIENCE_S,
-        )
 
 
 def _toml(value: object) -> str:
@@ -149,7 +144,7 @@ def main(arguments: list[str]) -> int:
     settings = {
         "run.rounds": 3,
         **parse_assignments(arguments),
-        "data.clients": DEVICES,
+        "data.clients": len(NODES),
         "run.reference": False,
     }
     experiment = Experiment().with_values(settings)

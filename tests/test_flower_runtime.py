@@ -231,12 +231,22 @@ def test_every_service_starts_a_program_that_there_is(services: Services) -> Non
 
 
 def test_nothing_is_published_beyond_this_host(services: Services) -> None:
-    """Protects whoever tries it on a laptop: the services are --insecure, so nobody else may reach them."""
+    """Protects whoever tries it on a laptop: what is published is bound to loopback."""
     for name, service in services.items():
         ports = service.get("ports", [])
         assert isinstance(ports, list)
         assert all(str(port).startswith("127.0.0.1:") for port in ports), name
         assert service.get("network_mode") != "host", name
+
+
+def test_nobody_speaks_in_the_clear(services: Services) -> None:
+    """Protects the updates on their way: no service is told to do without TLS, and secrets are files."""
+    for name, service in services.items():
+        command = [str(part) for part in list(service["command"])]  # type: ignore[call-overload]
+        assert "--insecure" not in command, name
+        mounted = {f"/run/secrets/{secret}" for secret in list(service.get("secrets", []))}  # type: ignore[call-overload]
+        used = {part.partition("=")[2] for part in command if "/run/secrets/" in part}
+        assert used <= mounted, name
 
 
 def test_every_container_has_no_more_rights_than_it_needs(services: Services) -> None:
@@ -245,18 +255,23 @@ def test_every_container_has_no_more_rights_than_it_needs(services: Services) ->
         assert service["restart"] == "on-failure", name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True, name
+        assert {"mem_limit", "pids_limit", "healthcheck"} <= service.keys(), name
         assert not {"privileged", "cap_add", "user"} & service.keys(), name
 
 
-def test_each_device_has_a_place_of_its_own(services: Services) -> None:
-    """Protects the greeting: as many SuperNodes as they are told there are, each with its partition."""
+def test_each_supernode_has_a_place_of_its_own(services: Services) -> None:
+    """Protects the greeting: as many SuperNodes as they are told there are, each with its partition and disk."""
     config = [
         str(part).removeprefix("--node-config=")
         for service in services.values()
         for part in list(service["command"])  # type: ignore[call-overload]
         if str(part).startswith("--node-config=")
     ]
-    assert sorted(config) == [f"partition-id={i} num-partitions={len(config)}" for i in range(len(config))]
+    assert sorted(config) == [
+        f'partition-id={i} num-partitions={len(config)} state="state/device-{i + 1}"'
+        for i in range(len(config))
+    ]
 
 
 def test_docker_agrees(root: Path) -> None:
