@@ -261,7 +261,7 @@ def test_every_container_has_no_more_rights_than_it_needs(services: Services) ->
 
 
 def test_each_supernode_has_a_place_of_its_own(services: Services) -> None:
-    """Protects the greeting: as many SuperNodes as they are told there are, each with its partition and disk."""
+    """Protects the greeting: as many SuperNodes as they are told, each with a partition and a disk."""
     config = [
         str(part).removeprefix("--node-config=")
         for service in services.values()

@@ -64,6 +64,7 @@ class Killer:
         self.stood_still_s = float("nan")
 
     def __call__(self, services: Services) -> None:
+        """Begin to wait, beside the run."""
         threading.Thread(target=self._kill, args=(services,), daemon=True).start()
 
     def _kill(self, services: Services) -> None:
