@@ -29,7 +29,11 @@ CORE = (
     "google-crc32c",
     "tomli-w",
 )
-EXTRAS = {"ray": ("ray", "`flwr run .` on Flower's own simulation"), "report": ("plotly", "report.html")}
+EXTRAS = {
+    "data": ("datasets", "`parquet:` and `hf:` sources"),
+    "ray": ("ray", "`flwr run .` on Flower's own simulation"),
+    "report": ("plotly", "report.html"),
+}
 PROGRAMS = {
     "flwr": "`flwr run .`",
     "flower-superlink": "`make edge`",

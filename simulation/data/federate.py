@@ -9,20 +9,22 @@ seed, each with its own generator: a change of the partition does not move the t
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phloem.config import DataConfig
 from phloem.errors import DataError
-from phloem.federation import Federation, Samples
-from phloem.scenario import scenario
+from phloem.federation import Federation, Feed, Samples
+from phloem.scenario import Scenario, scenario
 from phloem.seeds import generator
+from phloem.simulation.data.follow import Scaled, followed
 from phloem.simulation.data.holdout import Held, hold_out
 from phloem.simulation.data.loaders import load
 from phloem.simulation.data.partitions import Partition, Rows, partition
 from phloem.simulation.data.play import play
-from phloem.simulation.data.scaling import fit
+from phloem.simulation.data.scaling import Scale, fit
 from phloem.simulation.data.table import NO_LABEL, Table, finite_rows, refuse_rows
 from phloem.steps import LabelDelay
 
@@ -42,18 +44,48 @@ def federate(data: DataConfig, seed: int) -> Federation:
         table = replace(table, class_count=data.classes)
     table = replace(table, y=_known(table.y, data.classes), test=_known_test(table.test, data.classes))
     held = hold_out(table, data, generator(seed, "hold back"), natural=plan.name == "natural")
-    shares = _deal(table, plan, held, data, generator(seed, "partition"))
-    table = _scaled(table, data, held.rest)
+    scale = _scale(table, data, held.rest)
+    scaled = scale.apply if scale else as_they_are
+    names = _names(table, plan, held)
+    if data.follow:
+        clients = names or tuple(map(str, range(data.clients)))
+        feeds = _followed(data, plan, clients, scaled, table.classes)
+        shares: tuple[Rows, ...] = (held.rest[:0],) * len(feeds)
+    else:
+        feeds, shares = (), _deal(table, plan, held, data, generator(seed, "partition"))
+    test = table.test and replace(table.test, x=scaled(table.test.x))
+    table = replace(table, x=scaled(table.x), test=test)
     good = _good(table, data.bad_rows, data.source)
-    federation = _federation(table, held, shares, good)
-    federation = replace(federation, client_names=_names(table, plan, held))
+    federation = replace(_federation(table, held, shares, good), feeds=feeds, client_names=names)
+    return play(federation, _steps(data), seed, inputs=table.inputs)
+
+
+def as_they_are(x: NDArray[Any]) -> NDArray[Any]:
+    """Return inputs that need no scaling."""
+    return x
+
+
+def _followed(
+    data: DataConfig, plan: Partition, clients: tuple[str, ...], scaled: Scaled, classes: int
+) -> tuple[Feed, ...]:
+    name, _, path = data.source.partition(":")
+    if name != "csv":
+        raise DataError(
+            f"`data.follow` should be 0 for all sources but 'csv:PATH'. Found {data.follow} with "
+            f"{data.source!r}. "
+            "Leave it out."
+        )
+    return followed(path, data, plan, clients, scaled, classes)
+
+
+def _steps(data: DataConfig) -> Scenario:
     steps = scenario(data.scenario)
     if data.lags and steps.one(LabelDelay):
         raise DataError(
             "`data.lags` should be 0 where labels come late, as earlier labels are then not known yet. Found "
             f"{data.lags} and {data.scenario!r}. Leave one out."
         )
-    return play(federation, steps, seed, inputs=table.inputs)
+    return steps
 
 
 def _known(y: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -79,21 +111,17 @@ def _deal(
                 "Every natural client should keep 1 sample at least. Found a client that has lost all of its "
                 "own to the test, validation and proxy sets. Lower their fractions, or drop tiny clients."
             )
-    shares = plan.deal(table.y[rest], ids, data.clients, rng)
+    shares = plan.deal(np.maximum(table.y[rest], 0), ids, data.clients, rng)
     # A partition says who gets a row; where the order is time, it does not say when.
     return tuple(rest[np.sort(rows) if table.ordered else rows] for rows in shares)
 
 
-def _scaled(table: Table, data: DataConfig, rest: Rows) -> Table:
+def _scale(table: Table, data: DataConfig, rest: Rows) -> Scale | None:
     standard = table.standard if data.scale == "auto" else data.scale == "standard"
     impute = table.impute or data.bad_rows == "impute"
-    if not (standard or impute):
-        return table
-    if table.inputs == "symbols":
+    if standard and table.inputs == "symbols":
         raise DataError("`data.scale` should be 'none' for codes of symbols. Found 'standard'. Change it.")
-    scale = fit(table.x[rest], standard=standard)
-    test = table.test and replace(table.test, x=scale.apply(table.test.x, impute=impute))
-    return replace(table, x=scale.apply(table.x, impute=impute), test=test)
+    return fit(table.x[rest], standard=standard, impute=impute) if standard or impute else None
 
 
 def _good(table: Table, bad_rows: str, source: str) -> NDArray[np.bool_]:

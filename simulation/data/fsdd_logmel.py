@@ -1,4 +1,4 @@
-"""The data set `fsdd_logmel`: digits spoken by five people, 32 frames of 32 log-mel bands (Jackson et al. 2018).
+"""The data set `fsdd_logmel`: digits spoken by five people, as log-mel spectra (Jackson et al. 2018).
 
 The mean level differs by speaker, so each clip gets mean 0 and deviation 1 of its own. Takes 0 to 4 are the
 official test; with `data.hold_out=clients:ID` it is a speaker who was never heard. Natural clients:

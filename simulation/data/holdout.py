@@ -50,7 +50,7 @@ def hold_out(table: Table, data: DataConfig, rng: np.random.Generator, *, natura
     if text == "rows":
         if table.ordered and table.groups is None and any(fractions):
             raise DataError(
-                "`data.hold_out` should be 'time' for rows in the order of time: a test drawn at random would lie "
+                "`data.hold_out` should be 'time' for rows in the order of time: a test at random would lie "
                 "between rows that are learned from. Found 'rows'. Change it, or set the fractions to 0."
             )
         test, validation, proxy = _drawn(everything, fractions, len(table), table.groups, rng)

@@ -11,8 +11,8 @@ from phloem.simulation.data.table import Table
 
 HERE = "phloem.simulation.data"
 LOADERS = {
-    "csv": f"{HERE}.columns:load_csv",
-    "parquet": f"{HERE}.columns:load_parquet",
+    "csv": f"{HERE}.files:load_csv",
+    "parquet": f"{HERE}.files:load_parquet",
     "hf": f"{HERE}.hub:load_hub",
     "fashion_mnist": f"{HERE}.fashion_mnist:load_fashion_mnist",
     "elec2": f"{HERE}.elec2:load_elec2",

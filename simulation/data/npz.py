@@ -47,7 +47,7 @@ def load_npz(path: str, ids_name: str | None = None, *, label: str = "", strict:
     x_name, x = _pick(arrays, INPUTS, path)
     y_name, found = _pick(arrays, labels, path)
     check_inputs(x, f"{x_name!r} of {path}", finite=strict)
-    y = check_labels(found, len(x), f"{y_name!r} of {path}")
+    y = check_labels(found, len(x), f"{y_name!r} of {path}", strict=strict)
     table = Table(x, y, ids=_ids(arrays, ids_name, len(x), path), test=_test(arrays, x, y, path, strict))
     if len(np.unique(y)) < 2:
         raise DataError(
@@ -146,7 +146,7 @@ def _test(
     x_name, x_test = _pick(arrays, TEST_INPUTS, path)
     y_name, labels = _pick(arrays, TEST_LABELS, path)
     check_inputs(x_test, f"{x_name!r} of {path}", finite=strict)
-    y_test = check_labels(labels, len(x_test), f"{y_name!r} of {path}")
+    y_test = check_labels(labels, len(x_test), f"{y_name!r} of {path}", strict=strict)
     if x_test.dtype != x.dtype or as_inputs(x_test[:1]).shape != as_inputs(x[:1]).shape:
         raise DataError(
             f"{x_name!r} of {path} should be like the training inputs, {x.dtype} (n, *{x.shape[1:]}). "

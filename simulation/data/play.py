@@ -55,6 +55,15 @@ def play(
     if not scenario.steps:
         return federation
     _check(federation, scenario, inputs)
+    delay = scenario.one(LabelDelay)
+    federation = replace(
+        federation,
+        scenario=str(scenario),
+        label_delay=delay.samples if delay else 0,
+        arrivals=arrivals(scenario, seed),
+    )
+    if not any(isinstance(step, Change | Tasks | Appear | Burst) for step in scenario.steps):
+        return federation
     found = Play(scenario, seed, federation.classes, len(federation.shares), _spread(federation.shares))
     played = [_client(found, client, share) for client, share in enumerate(federation.shares)]
     states = np.concatenate([states for _, states, _ in played])
@@ -63,9 +72,6 @@ def play(
     return replace(
         federation,
         shares=tuple(share for share, _, _ in played),
-        scenario=str(scenario),
-        label_delay=delay.samples if (delay := scenario.one(LabelDelay)) else 0,
-        arrivals=arrivals(scenario, seed),
         concepts=tuple(np.split(number.reshape(-1).astype(np.int32), bounds)),
         views=tuple(View(found, tuple(map(int, row))) for row in known),
         drifts=tuple(drift for _, _, drifts in played for drift in drifts),

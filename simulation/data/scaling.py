@@ -23,13 +23,14 @@ class Scale:
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
     standard: bool
+    impute: bool
 
-    def apply(self, x: NDArray[Any], *, impute: bool) -> NDArray[np.float32]:
-        """Return `x` with, if `impute`, NaN replaced by the mean, and, if `standard`, in deviations from it.
+    def apply(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """Return `x` with NaN replaced by the mean, if `impute`, and in deviations from it, if `standard`.
 
         What is not finite stays so, but for the NaN that is replaced.
         """
-        values = np.where(np.isnan(x), self.mean, x) if impute and x.dtype.kind == "f" else x
+        values = np.where(np.isnan(x), self.mean, x) if self.impute and x.dtype.kind == "f" else x
         if not self.standard:
             return values.astype(np.float32)
         scaled = (values - self.mean) / self.deviation
@@ -37,7 +38,7 @@ class Scale:
         return cut.astype(np.float32)
 
 
-def fit(x: NDArray[Any], *, standard: bool) -> Scale:
+def fit(x: NDArray[Any], *, standard: bool, impute: bool) -> Scale:
     """Return the mean and deviation of each column `(n, columns)` or channel `(n, time, channels)`.
 
     Only what is finite counts; a column that is constant, or has nothing finite, gets the deviation 1.
@@ -52,4 +53,4 @@ def fit(x: NDArray[Any], *, standard: bool) -> Scale:
     np.square(variance, out=variance)
     deviation = np.sqrt(variance.sum(axis=0) / count)
     constant = deviation <= 1e-7 * np.maximum(np.abs(mean), 1e-30)
-    return Scale(mean, np.where(constant, 1.0, deviation), standard)
+    return Scale(mean, np.where(constant, 1.0, deviation), standard, impute)

@@ -130,8 +130,11 @@ def refuse_rows(bad: NDArray[np.bool_], where: str) -> None:
         )
 
 
-def check_labels(y: NDArray[Any], rows: int, where: str) -> NDArray[np.int64]:
-    """Return the labels as int64, or raise DataError unless they are `rows` integers from 0 up."""
+def check_labels(y: NDArray[Any], rows: int, where: str, *, strict: bool = True) -> NDArray[np.int64]:
+    """Return the labels as int64, or raise DataError unless they are `rows` integers from 0 up.
+
+    Unless `strict`, those outside of 0..65535 become `NO_LABEL`.
+    """
     if y.dtype.kind not in "iub":
         raise DataError(
             f"{where} should hold integer labels 0..classes-1. Found {y.dtype}. "
@@ -142,6 +145,8 @@ def check_labels(y: NDArray[Any], rows: int, where: str) -> NDArray[np.int64]:
             f"{where} should have the shape ({rows},), a label for each sample. Found {y.shape}. "
             "Check that inputs and labels belong together."
         )
+    if not strict:
+        return np.where((y >= 0) & (y < MAX_CLASSES), y, NO_LABEL).astype(np.int64)
     lowest, highest = int(y.min()), int(y.max())
     if lowest < 0 or highest >= MAX_CLASSES:
         raise DataError(
