@@ -18,7 +18,7 @@ setup: $(READY) ## make the virtual environment with the tested set of dependenc
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "phloem needs Python 3.11 or newer. Found " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,report,ray,shrink,tune]"
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[data,dev,report,ray,shrink,tune]"
 	@touch $@
 
 simulate: $(READY) ## one simulated run on the embedded digits, with a report (ARGS: what `phloem simulate` takes)

@@ -66,15 +66,20 @@ def play(
         return federation
     found = Play(scenario, seed, federation.classes, len(federation.shares), _spread(federation.shares))
     played = [_client(found, client, share) for client, share in enumerate(federation.shares)]
+    federation = replace(
+        federation,
+        shares=tuple(share for share, _, _ in played),
+        drifts=tuple(drift for _, _, drifts in played for drift in drifts),
+    )
+    if not lasting(scenario):
+        return federation
     states = np.concatenate([states for _, states, _ in played])
     known, number = np.unique(states, axis=0, return_inverse=True)
     bounds = np.cumsum([len(share) for share in federation.shares])[:-1]
     return replace(
         federation,
-        shares=tuple(share for share, _, _ in played),
         concepts=tuple(np.split(number.reshape(-1).astype(np.int32), bounds)),
         views=tuple(View(found, tuple(map(int, row))) for row in known),
-        drifts=tuple(drift for _, _, drifts in played for drift in drifts),
     )
 
 
@@ -125,7 +130,7 @@ def _client(play: Play, client: int, share: Samples) -> tuple[Samples, NDArray[n
         every.append(state)
         drifts += found
     drifts.sort(key=lambda drift: drift.position)
-    matrix = np.stack(every, axis=1) if every else np.zeros((length, 1), np.int64)
+    matrix = np.stack(every, axis=1) if every else np.zeros((length, 0), np.int64)
     return share, matrix, drifts
 
 
