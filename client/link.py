@@ -90,7 +90,10 @@ class Node:
     @staticmethod
     def too_large(found: int, most: int) -> bytes:
         """Return the head of the answer in place of one that the server would refuse."""
-        text = f"A reply should have at most {most} bytes (`link.most_bytes`). Found {found}: choose a smaller codec."
+        text = (
+            f"A reply should have at most {most} bytes (`link.most_bytes`). Found {found}: choose a codec "
+            "that sends less."
+        )
         return to_content(Error(NOT_KEPT, text))[0].SerializeToString()
 
     def _run(self, number: int, head: bytes, data: tuple[bytes, ...]) -> RecordDict | Error:

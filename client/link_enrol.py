@@ -74,7 +74,7 @@ def enrol(text: str, folder: Path, name: str) -> Membership:
     if sha256(authority).digest() != token.authority:
         raise ConfigError(
             f"The server at {token.host}:{token.port} should have the authority that the token names. It has "
-            "another: somebody else answers there, or the server's state folder was lost. Ask for a new token."
+            "another: somebody else answers there, or the server lost its state folder. Ask for a new token."
         )
     authority_pem = ssl.DER_cert_to_PEM_cert(authority).encode()
     key = _key(folder)
@@ -135,8 +135,8 @@ def _ask(
         ) from None
     except OSError as error:
         raise RunError(
-            f"A phloem server should answer at {where}. Found: {error}. Check that `phloem serve` runs, that the "
-            "address in the token is reachable from here, and that no firewall is between."
+            f"A phloem server should answer at {where}. Found: {error}. Check that `phloem serve` runs, that "
+            "the address in the token is reachable from here, and that no firewall is between."
         ) from None
 
 
@@ -144,8 +144,9 @@ def _certificate_text(where: str, message: str) -> str:
     """Say what is wrong with a certificate; the usual reason is the clock of a device without a battery."""
     clock = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     return (
-        f"The server at {where} should have a certificate of the authority this device trusts. Found: {message}. "
-        f"If this device's clock is wrong (it says {clock} UTC), set it; else another server answers there."
+        f"The server at {where} should have a certificate of the authority this device trusts. Found: "
+        f"{message}. If this device's clock is wrong (it says {clock} UTC), set it; else another server "
+        "answers there."
     )
 
 

@@ -264,6 +264,6 @@ def _message(what: RecordDict | Error, asked: Asked) -> Message:
 
 
 def _refusal(service: LinkService, node: int) -> str:
-    known = service.away_s(node) < time.monotonic()
-    most = service.config.most_waiting
-    return f"{most} messages wait for this device already." if known else "No device has this node id."
+    if not service.knows(node):
+        return "No device has this node id."
+    return f"{service.config.most_waiting} messages wait for this device already."

@@ -88,8 +88,8 @@ class Enrolment:
         try:
             if request.protocol != PROTOCOL:
                 raise ProtocolError(
-                    f"Device and server should speak one link protocol. Found {request.protocol} on the device, "
-                    f"{PROTOCOL} on the server: install the same version of phloem on both."
+                    f"Device and server should speak one link protocol. Found {request.protocol} on the "
+                    f"device, {PROTOCOL} on the server: install the same version of phloem on both."
                 )
             check_clock(request.clock)
             name = "".join(c for c in request.name if c.isprintable())[:64]

@@ -74,7 +74,8 @@ class Registry:
     def next_boot(self) -> int:
         """Return how often the link was started, this time included."""
         [(boot,)] = self._sqlite.execute(
-            "INSERT INTO counter VALUES ('boot', 1) ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"
+            "INSERT INTO counter VALUES ('boot', 1)"
+            " ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"
         ).fetchall()
         return int(boot)
 

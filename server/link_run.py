@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -68,6 +69,7 @@ def serve_link(
         ConfigError: a setting that cannot work, or a port or folder that cannot be had.
         RunError: the run could not go on.
     """
+    logging.getLogger("flwr").setLevel(logging.WARNING)  # its lines of every round are not this server's
     clients = len(prepare(experiment).federation.shares)
     authority = open_authority(front.state)
     registry = Registry(front.state / "registry.sqlite")

@@ -92,18 +92,28 @@ class LinkService:
         self._thread.join()
         self._loop.close()
 
+    def farewell(self, node: int, *, finished: bool, reason: str) -> None:
+        """End the stream of one device; unless `finished`, it comes back."""
+
+        async def work() -> None:
+            session = self._seats[node].session
+            if session is not None:
+                session.outbox.put_nowait(link_pb2.Farewell(finished=finished, reason=reason))
+
+        self.call(work())
+
     def connected(self) -> list[int]:
         """Return the nodes that are there now."""
         return [node for node, seat in list(self._seats.items()) if seat.session is not None]
 
+    def knows(self, node: int) -> bool:
+        """Tell whether a node has a place here."""
+        return node in self._seats
+
     def away_s(self, node: int) -> float:
-        """Return for how long a node has been away; 0 if it is there."""
-        seat = self._seats.get(node)
-        return (
-            0.0
-            if seat is not None and seat.session is not None
-            else time.monotonic() - (seat.away_since if seat is not None else 0.0)
-        )
+        """Return for how long a node with a place has been away; 0 if it is there."""
+        seat = self._seats[node]
+        return 0.0 if seat.session is not None else time.monotonic() - seat.away_since
 
     def reborn(self) -> list[int]:
         """Return the nodes that lost what they kept since the last call."""
