@@ -1,26 +1,36 @@
 """One round of a client: (instruction, chain, state) -> (reply, frame, state), without side effects.
 
 chain ─> base model ─> predict, score, learn on the next samples ─> delta + residual ─> codec ─> frame
+
+Labels may come later than their samples: then what is learned, and watched for drift, are the samples whose
+labels have just come.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from phloem.client.cap import fit
+from phloem.client.memory import Lesson, Memory, notice, pace, past_of, remember, remembers
+from phloem.client.plain import to_plain
 from phloem.client.state import ClientState, Pending, settle
 from phloem.client.stream import Stream
 from phloem.client.synchronise import synchronise
 from phloem.compression.codec import Codec, codec
 from phloem.compression.ranking import MAGNITUDE
-from phloem.compression.update import Update, is_finite, subtract
+from phloem.compression.update import FLOAT_BYTES, Update, is_finite, subtract
 from phloem.config import ClientConfig
-from phloem.learning import Model
+from phloem.learning import Model, Scores
+from phloem.measures.histogram import pack_counts
 from phloem.protocol import Instruction, Reply
 from phloem.seeds import derive
+from phloem.sources import Samples
 
 
 @dataclass(frozen=True)
@@ -65,9 +75,10 @@ def train_round(
     decoded = time.perf_counter()
 
     seed = derive(instruction.seed, device.client, instruction.round)
-    samples, position = device.stream.next(state.position, device.config.samples_per_round)
+    stream, begun = device.stream, state.position
+    asked = stream.arriving(instruction.round, device.config.samples_per_round)
+    samples, position = stream.next(begun, asked)
     scores = device.learner.score(base, samples)
-    counts = np.bincount(samples.y, minlength=device.learner.classes)
     reply = Reply(
         client=device.client,
         round=instruction.round,
@@ -76,18 +87,26 @@ def train_round(
         samples=len(samples),
         loss=scores.loss,
         correct=scores.correct,
-        class_counts=counts.astype("<u4").tobytes() if device.reports_classes else b"",
         train_seconds=0.0,
         encode_seconds=0.0,
         decode_seconds=decoded - started,
+        skipped=stream.skipped(begun, position),
+        class_counts=b"",
     )
+    reply = _in_detail(reply, device, samples, scores)
+    state = replace(state, position=position)
     if len(samples) == 0:
         return reply, b"", state
 
-    weights = device.learner.learn(base, samples, device.config, seed=seed)
+    if stream.delay:
+        samples = stream.labelled(begun, position)
+        scores = device.learner.score(base, samples) if device.config.detector != "none" else scores
+    lots = derive(instruction.seed, device.client, "lots")
+    lesson = Lesson(samples, max(0, begun - stream.delay), lots)
+    weights, memory, alarms = _learn(device, base, lesson, scores, state.memory, seed)
     delta, uplink = subtract(weights, base), codec(instruction.codec)
     importance = None
-    if uplink.ranked_by != MAGNITUDE and is_finite(delta):
+    if uplink.ranked_by != MAGNITUDE and is_finite(delta) and len(samples):
         owed = uplink.corrected(delta, state.codec)
         importance = device.learner.importance(weights, samples, owed, uplink.ranked_by)
     trained = time.perf_counter()
@@ -96,7 +115,47 @@ def train_round(
         delta, state.codec, seed=seed, base=state.held, seq=seq, importance=importance
     )
     reply = replace(
-        reply, seq=seq, train_seconds=trained - decoded, encode_seconds=time.perf_counter() - trained
+        reply,
+        seq=seq,
+        alarms=alarms,
+        train_seconds=trained - decoded,
+        encode_seconds=time.perf_counter() - trained,
     )
     flight = Pending(instruction.codec, seq, blob, reply)
-    return reply, blob, replace(state, position=position, seq=seq, codec=codec_state, pending=flight)
+    state = replace(state, seq=seq, codec=codec_state, pending=flight, memory=memory)
+    if remembers(device.config):
+        waiting = min(stream.delay, position) * FLOAT_BYTES * math.prod(samples.x.shape[1:])
+        state = fit(state, device.config, lots, waiting)
+        reply = replace(reply, memory_bytes=to_plain(state).size_bytes + waiting)
+        state = replace(state, pending=replace(flight, reply=reply))
+    return reply, blob, state
+
+
+def _learn(
+    device: Device, base: Update, lesson: Lesson, scores: Scores, memory: Memory, seed: int
+) -> tuple[Update, Memory, int]:
+    """Return the weights after the lesson, what is remembered, and how many alarms the scores raised."""
+    config, samples = device.config, lesson.samples
+    memory, alarms = notice(memory, scores, lesson.start + len(samples), config)
+    if config.normal_only:
+        samples = samples.take(np.flatnonzero(samples.y == 0))
+        lesson = replace(lesson, samples=samples)
+    weights = device.learner.learn(base, samples, pace(memory, config), seed, past_of(memory))
+    if remembers(config):
+        memory = remember(memory, lesson, device.learner, weights, config)
+    return weights, memory, alarms
+
+
+def _in_detail(reply: Reply, device: Device, samples: Samples, scores: Scores) -> Reply:
+    """Return the reply with what takes more than a number to say, where somebody asked for it."""
+
+    def counts(classes: NDArray[np.int64]) -> bytes:
+        return np.bincount(classes, minlength=device.learner.classes).astype("<u4").tobytes()
+
+    predicted = scores.predicted if device.config.report_predictions else None
+    return replace(
+        reply,
+        class_counts=counts(samples.y) if device.reports_classes or predicted is not None else b"",
+        predicted_counts=b"" if predicted is None else counts(predicted),
+        score_histogram=b"" if scores.histogram is None else pack_counts(scores.histogram),
+    )
