@@ -6,7 +6,7 @@ VENV   ?= .venv
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup simulate edge test check fuzz proto wheel clean
+.PHONY: help setup simulate edge test check fuzz chaos proto wheel clean
 
 READY := $(VENV)/.ready
 
@@ -36,6 +36,9 @@ fuzz: $(READY) ## a million broken frames, then coverage-guided fuzzing of each 
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
 	$(VENV)/bin/python -m tests.compression.sweep --frames 1000000
 	$(VENV)/bin/python -m tests.compression.fuzz $(ARGS)
+
+chaos: $(READY) ## kill a run at every labelled point of ten rounds, and go on each time (ARGS: --rounds 10)
+	$(VENV)/bin/python -m tests.server.killed $(ARGS)
 
 proto: $(READY) ## write the Python code of phloem/proto/*.proto
 	$(VENV)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. phloem/proto/*.proto

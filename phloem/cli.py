@@ -6,32 +6,30 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import phloem
-from phloem import cli_bench, cli_codec
+from phloem import cli_bench, cli_codec, cli_link, cli_resume, cli_scenario
 from phloem import doctor as doctor_
-from phloem.cli_console import FAILED_RUN, INTERRUPTED, OK, JsonFlag, err, exit_codes, out, say
-from phloem.cli_interrupt import remembered
-from phloem.errors import ConfigError, MissingExtra
-from phloem.summary import Summary, summarise
-from phloem.table import closing_table
+from phloem.cli_console import FAILED_RUN, OK, JsonFlag, exit_codes, out
+from phloem.cli_run import run_and_show, show
+from phloem.summary import summarise
 
 if TYPE_CHECKING:
     from phloem.config import Experiment
-    from phloem.simulation.run import Progress as RoundDone
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True)
 app.add_typer(cli_codec.app, name="codec")
+app.command()(cli_scenario.scenario)
 app.add_typer(cli_bench.app, name="bench")
+app.command()(cli_resume.resume)
+app.command()(cli_link.serve)
+app.command()(cli_link.join)
 
 
 def main() -> None:
@@ -71,13 +69,11 @@ def simulate(
 
         directory = output or new_directory(experiment)
         command = _command(config, assignments or [], seed, no_reference)
-        try:
-            with remembered() as check, _progress(check, quiet=as_json) as on_progress:
-                simulate(experiment, directory, on_progress=on_progress, command=command)
-            page = _report(directory)
-        except KeyboardInterrupt:
-            _interrupted(directory)
-        _show(summarise(directory), page, as_json)
+        run_and_show(
+            lambda on_progress: simulate(experiment, directory, on_progress=on_progress, command=command),
+            directory,
+            as_json,
+        )
 
 
 @app.command()
@@ -91,7 +87,7 @@ def report(
         from phloem.report.page import write_report
 
         page = write_report(run)
-        _show(summary, page, as_json)
+        show(summary, page, as_json)
 
 
 @app.command()
@@ -128,62 +124,6 @@ def _command(config: Path | None, assignments: list[str], seed: int | None, no_r
     if seed is not None:
         parts += ["--seed", str(seed)]
     return shlex.join([*parts, "--no-reference"] if no_reference else parts)
-
-
-def _interrupted(directory: Path) -> NoReturn:
-    try:
-        rounds = summarise(directory).rounds
-    except ConfigError:
-        say("Interrupted before the run began. Nothing was written.")
-    else:
-        say(
-            f"Interrupted. The ledger and the model after round {rounds} are in {directory}. "
-            f"To see them: phloem report {shlex.quote(str(directory))}"
-        )
-    raise typer.Exit(INTERRUPTED)
-
-
-@contextmanager
-def _progress(check: Callable[[], None], *, quiet: bool) -> Iterator[Callable[[RoundDone], None]]:
-    columns = [
-        TextColumn("{task.description:<9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[accuracy]}"),
-    ]
-    with Progress(*columns, console=err, disable=quiet or not sys.stderr.isatty()) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def on_progress(done: RoundDone) -> None:
-            if done.run not in tasks:
-                tasks[done.run] = bar.add_task(done.run, total=done.rounds, accuracy="")
-            bar.update(tasks[done.run], completed=done.report.round)
-            if done.report.accuracy is not None:
-                bar.update(tasks[done.run], accuracy=f"accuracy {100 * done.report.accuracy:.1f} %")
-            check()
-
-        yield on_progress
-
-
-def _report(directory: Path) -> Path | None:
-    from phloem.report.page import write_report
-
-    try:
-        return write_report(directory)
-    except MissingExtra as error:
-        say(f"No report: {error}")
-        return None
-
-
-def _show(summary: Summary, page: Path | None, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(summary.as_dict(), indent=2))
-        return
-    out.print(closing_table(summary))
-    lines = [f"model {summary.model_sha256}", f"ledger {summary.ledger_sha256}", f"folder {summary.run_dir}"]
-    lines += [f"page {page}"] if page else []
-    out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def _findings_table(findings: list[doctor_.Finding]) -> Table:

@@ -17,7 +17,10 @@ from types import FrameType
 
 @contextmanager
 def remembered() -> Iterator[Callable[[], None]]:
-    """Yield a function that raises KeyboardInterrupt if Ctrl-C was pressed inside and got lost."""
+    """Yield a function that raises KeyboardInterrupt if Ctrl-C was pressed inside and got lost.
+
+    A polite kill (SIGTERM: a shutdown, a batch system, `docker stop`) counts as a press.
+    """
     if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
         yield lambda: None
         return
@@ -36,10 +39,12 @@ def remembered() -> Iterator[Callable[[], None]]:
         if not issubclass(dropped.exc_type, KeyboardInterrupt):
             hook(dropped)
 
-    handler, hook = signal.signal(signal.SIGINT, press), sys.unraisablehook
+    handlers = {number: signal.signal(number, press) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
     sys.unraisablehook = keep_quiet
     try:
         yield check
     finally:
         sys.unraisablehook = hook
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from phloem.client.app import app as client_app
-from phloem.config import Experiment
+from phloem.config import Experiment, load
 from phloem.errors import ConfigError
-from phloem.server.app import prepare, serve
+from phloem.ledger import Ledger
+from phloem.server.app import Reach, go_on, prepare, serve
 from phloem.server.strategy import RoundReport
 from phloem.simulation.baselines import add_baselines
 from phloem.simulation.grid import LocalGrid, Tap
-from phloem.summary import REFERENCE_NAME
+from phloem.stream_rows import Baseline
+from phloem.summary import LEDGER_NAME, REFERENCE_NAME
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,15 @@ def simulate(
     *,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     tap: Tap | None = None,
+    reach: Reach = go_on,
     command: str = "",
 ) -> Path:
     """Run an experiment in this process and return its folder.
 
     Beside `run.sqlite`, `model.safetensors` and `experiment.toml`, the folder holds the same of the dense
-    run with the same seed in `reference/`, unless `run.reference` is off. `tap` sees the run's messages;
-    `command` is what a user would enter to make the run again, for the ledger.
+    run with the same seed in `reference/`, unless `run.reference` is off. `tap` sees the run's messages,
+    `reach` is called wherever a crash leaves something of its own kind behind, and `command` is what a user
+    would enter to make the run again, for the ledger.
 
     Raises:
         ConfigError: a setting that cannot work, before any training.
@@ -48,14 +52,42 @@ def simulate(
     directory = directory or new_directory(experiment)
     _check_new(directory)
     prepare(experiment)
-    # Flower's twenty lines a round are not a simulation's output.
-    logging.getLogger("flwr").setLevel(logging.WARNING)
     facts = {"command": command} if command else {}
-    _one(experiment, directory, "run", facts, on_progress, tap)
-    add_baselines(experiment, directory)
-    if experiment.run.reference:
-        dense = experiment.dense_reference()
-        _one(dense, directory / REFERENCE_NAME, REFERENCE_NAME, facts, on_progress, None)
+    _run(experiment, directory, facts, on_progress, tap, reach, going_on=False)
+    return directory
+
+
+def resume(
+    directory: Path,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    tap: Tap | None = None,
+    reach: Reach = go_on,
+) -> Path:
+    """Go on with a run that was broken off, from its last whole checkpoint.
+
+    What is left of it is done: the run itself, what it is compared with, the dense run beside it. Model and
+    ledger come to the same hashes as if nothing had happened.
+
+    Raises:
+        ConfigError: there is no run, none that was simulated, or nothing is left of it to do.
+        RunError: no checkpoint is whole, or the run could not go on.
+    """
+    experiment = _experiment_in(directory)
+    with Ledger.open(directory / LEDGER_NAME) as ledger:
+        carrier = ledger.facts().get("carrier", "")
+    if carrier != LocalGrid.__name__:
+        raise ConfigError(
+            f"`phloem resume` goes on with simulated runs. Found one that was carried by {carrier}. Start it "
+            f"there again, with run.resume=true and run.directory={str(directory)!r}."
+        )
+    parts = [directory, *([directory / REFERENCE_NAME] if experiment.run.reference else [])]
+    if all(_is_finished(part) for part in parts):
+        raise ConfigError(
+            "A run that goes on should have been broken off. Found one that is finished in "
+            f"{str(directory)!r}. See it with `phloem report`."
+        )
+    _run(experiment, directory, {}, on_progress, tap, reach, going_on=True)
     return directory
 
 
@@ -81,6 +113,51 @@ def _check_new(directory: Path) -> None:
         )
 
 
+def _experiment_in(directory: Path) -> Experiment:
+    path = directory / "experiment.toml"
+    if not path.exists():
+        raise ConfigError(
+            f"A run's folder should hold an experiment.toml. Found none in {str(directory)!r}: nothing was "
+            "run there, or it had not begun. Name another folder, or simulate anew."
+        )
+    return load(path)
+
+
+def _is_finished(directory: Path) -> bool:
+    path = directory / LEDGER_NAME
+    if not path.exists():
+        return False
+    with Ledger.open(path) as ledger:
+        return ledger.facts().get("state") == "finished"
+
+
+def _run(
+    experiment: Experiment,
+    directory: Path,
+    facts: Mapping[str, str],
+    on_progress: Callable[[Progress], None],
+    tap: Tap | None,
+    reach: Reach,
+    *,
+    going_on: bool,
+) -> None:
+    """Do what is not done of a run, of its comparisons and of its reference."""
+    # Flower's twenty lines a round are not a simulation's output.
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    beside = directory / REFERENCE_NAME
+    jobs = [(experiment, directory, "run", tap, reach)]
+    if experiment.run.reference:
+        jobs.append((experiment.dense_reference(), beside, REFERENCE_NAME, None, go_on))
+    for settings, folder, name, own_tap, own_reach in jobs:
+        if not (going_on and _is_finished(folder)):
+            _one(settings, folder, name, facts, on_progress, own_tap, own_reach, going_on=going_on)
+        if folder == directory:
+            with Ledger.open(folder / LEDGER_NAME) as ledger:
+                compared = bool(ledger.read(Baseline))
+            if not compared:
+                add_baselines(settings, folder)
+
+
 def _one(
     experiment: Experiment,
     directory: Path,
@@ -88,6 +165,9 @@ def _one(
     facts: Mapping[str, str],
     on_progress: Callable[[Progress], None],
     tap: Tap | None,
+    reach: Reach,
+    *,
+    going_on: bool,
 ) -> None:
     clients = len(prepare(experiment).federation.shares)
     grid = LocalGrid(client_app, clients, experiment.to_flat(), tap)
@@ -97,4 +177,6 @@ def _one(
         directory,
         facts=facts,
         on_round=lambda report: on_progress(Progress(name, experiment.run.rounds, report)),
+        resume=going_on,
+        reach=reach,
     )

@@ -48,6 +48,15 @@ class Patient(nn.Sequential):
             time.sleep(600)
         return super().forward(x)
 
+class Braked(nn.Sequential):
+    def forward(self, x):
+        if Path("brake").exists():
+            time.sleep(0.05)
+        return super().forward(x)
+
+def braked(input_shape, classes):
+    return Braked(nn.Flatten(), nn.Linear(64, classes))
+
 def patient(input_shape, classes):
     return Patient(nn.Flatten(), nn.Linear(64, classes))
 """
@@ -156,6 +165,7 @@ def test_ctrl_c_in_a_run_leaves_its_last_finished_round(tmp_path: Path, root: Pa
         "experiment.toml",
         "run.sqlite",
         "model.safetensors",
+        "checkpoint",
     }
     with safe_open(tmp_path / "out" / "model.safetensors", "numpy") as file:
         assert file.metadata() == {"round": str(last)}
@@ -165,6 +175,34 @@ def test_ctrl_c_in_a_run_leaves_its_last_finished_round(tmp_path: Path, root: Pa
     again = Experiment().with_values({**TINY, "run.rounds": last, "run.reference": False})
     model = load_file(tmp_path / "out" / "model.safetensors")
     assert digest(model) == summarise(simulate(again, tmp_path / "again")).model_sha256
+
+
+def test_a_run_that_was_told_to_end_goes_on(tmp_path: Path, root: Path) -> None:
+    """Protects long runs on borrowed machines: a polite kill leaves `interrupted`, `resume` the same bits."""
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "brake").touch()
+    values = settings({**TINY, "model.name": "own:braked", "run.rounds": 6})
+    arguments = ["simulate", *values, "--no-reference", "--json", "-o"]
+    with started(*arguments, "out", cwd=tmp_path, root=root) as process:
+        wait_until(lambda: rounds_in(tmp_path / "out" / "run.sqlite") >= 2, process)
+        process.send_signal(signal.SIGTERM)
+        code, _, err = finish(process)
+    assert (code, err.splitlines()[-1].endswith("To go on: phloem resume out")) == (130, True)
+    with Ledger.open(tmp_path / "out" / "run.sqlite") as ledger:
+        assert ledger.facts()["state"] == "interrupted"
+    (tmp_path / "brake").unlink()
+    found = []
+    for command in (["resume", "out", "--json"], [*arguments, "whole"]):
+        with started(*command, cwd=tmp_path, root=root) as process:
+            code, out, err = finish(process)
+        assert (code, err) == (0, "")
+        summary = json.loads(out)
+        found.append((summary["rounds"], summary["model_sha256"], summary["ledger_sha256"]))
+    assert found[0] == found[1]
+    with started("resume", "out", cwd=tmp_path, root=root) as process:
+        code, out, err = finish(process)
+    assert (code, out) == (2, "")
+    assert "finished" in err
 
 
 def test_ctrl_c_in_the_reference_leaves_the_run(tmp_path: Path, root: Path) -> None:
