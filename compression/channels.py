@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from phloem.compression import fraction, ranking
+from phloem.compression import fraction
 from phloem.compression.kept import largest
 from phloem.compression.signal import Array, Index, Spec, Values
 from phloem.compression.stage import Seed
@@ -34,11 +34,10 @@ class Channels:
     name: ClassVar[str] = "channels"
     fraction: float
     _: KW_ONLY
-    by: str = "magnitude"
+    by: Literal["magnitude", "importance", "information"] = "magnitude"
 
     def __post_init__(self) -> None:
         fraction.check(self.name, self.fraction)
-        ranking.check(self.name, self.by, ranking.OF_CHANNELS)
 
     def plan(self, spec: Spec) -> tuple[Spec, ...] | None:
         """Values become the rows' numbers and the rows."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import google_crc32c
 
-from phloem.compression.frame import CODEC_MOST_BYTES, SEAL_BYTES
+from phloem.compression.frame import CODEC_MOST_BYTES, SEAL_BYTES, unpack_chain
 from phloem.compression.wire import FIXED32, FIXED64, Reader, tag
 from phloem.errors import CorruptUpdate
 from phloem.proto import update_pb2 as pb
@@ -51,7 +51,11 @@ def dissect(blob: bytes) -> Anatomy:
     """
     content, seal = blob[:-SEAL_BYTES], blob[-SEAL_BYTES:]
     if not seal.startswith(tag(pb.Frame.CRC32C_FIELD_NUMBER, FIXED32)) or len(seal) < SEAL_BYTES:
-        raise CorruptUpdate(f"A frame should end with its checksum. Found none in {len(blob)} bytes.")
+        raise CorruptUpdate(
+            f"A frame should end with its checksum. Found none in {len(blob)} bytes.{_begins_as(blob)}"
+        )
+    if count := _chained(blob):
+        raise CorruptUpdate(f"A frame should stand alone. Found a chain of {count}. Take them apart first.")
     reader = Reader(content)
     sections: list[Section] = []
 
@@ -80,3 +84,25 @@ def _printable(name: bytes) -> str:
     if not name.isascii() or not name.decode("ascii").isprintable():
         raise CorruptUpdate(f"A codec's name should be printable ASCII. Found {name!r}.")
     return name.decode("ascii")
+
+
+def _begins_as(blob: bytes) -> str:
+    """What to say of bytes whose end is not a frame's, if their beginning is one's."""
+    reader = Reader(blob)
+    try:
+        reader.number(pb.Frame.FORMAT_FIELD_NUMBER)
+        if not reader.has(tag(pb.Frame.SCHEMA_FIELD_NUMBER, FIXED64)):
+            return ""
+        reader.take(8)
+        name = _printable(reader.block(pb.Frame.CODEC_FIELD_NUMBER, CODEC_MOST_BYTES))
+    except CorruptUpdate:
+        return ""
+    return f" It begins as one, of the codec {name!r}: bytes are missing, or others follow."
+
+
+def _chained(blob: bytes) -> int:
+    """How many frames these bytes are a chain of; 0 if they are none."""
+    try:
+        return len(unpack_chain(blob, len(blob)))
+    except CorruptUpdate:
+        return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -25,8 +25,6 @@ BLOCK = 1 << 13
 
 LARGEST = 1e38
 """The longest block that is carried: what its sum could overflow to lies three times above."""
-
-SCALES = ("nearest", "unbiased")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +43,13 @@ class Eden:
     name: ClassVar[str] = "eden"
     bits: int
     _: KW_ONLY
-    scale: str = "nearest"
+    scale: Literal["nearest", "unbiased"] = "nearest"
 
     def __post_init__(self) -> None:
         if self.bits not in gaussian.BITS:
             raise CodecError(
                 f"`bits` of `eden` should be in {gaussian.BITS[0]}..{gaussian.BITS[-1]}. Found {self.bits}."
             )
-        if self.scale not in SCALES:
-            raise CodecError(f"`scale` of `eden` should be one of {', '.join(SCALES)}. Found {self.scale!r}.")
 
     def plan(self, spec: Spec) -> tuple[Spec, ...] | None:
         """Values become the rotation's seed, scales, and symbols in the values' own shape."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -16,9 +16,7 @@ from phloem.compression import draw, fraction
 from phloem.compression.kept import scatter
 from phloem.compression.signal import Array, Spec, Values
 from phloem.compression.stage import Seed
-from phloem.errors import CodecError, ConfigError
-
-SCALES = ("nearest", "unbiased")
+from phloem.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +34,10 @@ class RandK:
     name: ClassVar[str] = "randk"
     fraction: float
     _: KW_ONLY
-    scale: str = "nearest"
+    scale: Literal["nearest", "unbiased"] = "nearest"
 
     def __post_init__(self) -> None:
         fraction.check(self.name, self.fraction)
-        if self.scale not in SCALES:
-            raise CodecError(
-                f"`scale` of `randk` should be one of {', '.join(SCALES)}. Found {self.scale!r}."
-            )
 
     def plan(self, spec: Spec) -> tuple[Spec, ...] | None:
         """Values become a seed, and the values that it chooses."""

@@ -6,20 +6,10 @@ label; `client/importance.py` computes both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from phloem.compression.update import Schema, Update, is_finite
-from phloem.errors import CodecError, ConfigError
+from phloem.errors import ConfigError
 
 MAGNITUDE, IMPORTANCE, INFORMATION = "magnitude", "importance", "information"
-OF_VALUES = (MAGNITUDE, IMPORTANCE)
-OF_CHANNELS = (MAGNITUDE, IMPORTANCE, INFORMATION)
-
-
-def check(name: str, by: str, rankings: Sequence[str]) -> None:
-    """Raise CodecError unless this is a ranking that a stage may name."""
-    if by not in rankings:
-        raise CodecError(f"`by` of `{name}` should be one of {', '.join(rankings)}. Found {by!r}.")
 
 
 def scores(importance: Update | None, schema: Schema) -> Update:

@@ -10,7 +10,7 @@ import re
 from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, ClassVar, NewType, Protocol, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, NewType, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from phloem.errors import CodecError
 
@@ -76,6 +76,11 @@ def build(kind: type[P], name: str, arguments: str) -> P:
     return kind(**given)
 
 
+def choices(hint: Any) -> tuple[str, ...]:
+    """The words that a field may have, if there are but a few."""
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
 def suggest(word: str, known: Any) -> str:
     """A sentence that names the known word nearest to a misspelt one; empty if none is near."""
     near = get_close_matches(word, known, n=1)
@@ -93,6 +98,12 @@ def _takes(known: dict[str, Any]) -> str:
 
 def _read(text: str, hint: Any, what: str) -> Any:
     """Read one value as the type of its field; of `int | None` the first counts."""
+    if known := choices(hint):
+        if text not in known:
+            raise CodecError(
+                f"{what} should be one of {', '.join(known)}. Found {text!r}.{suggest(text, known)}"
+            )
+        return text
     kind = next(iter(get_args(hint)), hint)
     try:
         if kind is ByteCount:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from phloem.compression import fraction, ranking
+from phloem.compression import fraction
 from phloem.compression.kept import Kept
 from phloem.compression.kept import largest as largest  # others select as this stage does
 from phloem.compression.signal import Array, Spec, Values
 from phloem.compression.stage import Seed
 from phloem.errors import CodecError
 
-SCOPES = ("tensor", "update")
 LONGEST_WARMUP = 10_000
 
 
@@ -43,15 +42,12 @@ class TopK:
     name: ClassVar[str] = "topk"
     fraction: float
     _: KW_ONLY
-    scope: str = "tensor"
-    by: str = "magnitude"
+    scope: Literal["tensor", "update"] = "tensor"
+    by: Literal["magnitude", "importance"] = "magnitude"
     warmup: int = 0
 
     def __post_init__(self) -> None:
         fraction.check(self.name, self.fraction)
-        if self.scope not in SCOPES:
-            raise CodecError(f"`scope` of `topk` should be one of {', '.join(SCOPES)}. Found {self.scope!r}.")
-        ranking.check(self.name, self.by, ranking.OF_VALUES)
         if not 0 <= self.warmup <= LONGEST_WARMUP:
             raise CodecError(
                 f"`warmup` of `topk` should be a number of updates up to {LONGEST_WARMUP}. "

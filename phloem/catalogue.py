@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any, get_args, get_type_hints
 
 from phloem.compression import registry
-from phloem.compression.text import ByteCount, Part, build
+from phloem.compression.text import ByteCount, Part, build, choices
 from phloem.errors import CodecError
 
 TRIALS: dict[Any, tuple[str, ...]] = {
@@ -26,12 +26,16 @@ TRIALS: dict[Any, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One field of a part: `default` is None where one has to be given, or where none is needed."""
+    """One field of a part: `default` is None where one has to be given, or where none is needed.
+
+    `choices` are the words that it may be, the default first, where only some are allowed.
+    """
 
     name: str
     required: bool
     keyword: bool
     default: str | None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ def entries() -> tuple[Entry, ...]:
     heads = _heads(examples)
     found: list[Entry] = []
     for name, (kind, part) in kinds.items():
-        arguments = tuple(map(_argument, fields(part)))
+        hints = get_type_hints(part)
+        arguments = tuple(_argument(field, hints[field.name]) for field in fields(part))
         found.append(
             Entry(
                 name=name,
@@ -83,19 +88,20 @@ def _kinds() -> dict[str, tuple[str, type[Part]]]:
     return {name: (kind, part) for kind, group in groups for name, part in group.items()}
 
 
-def _argument(field: Field[Any]) -> Argument:
+def _argument(field: Field[Any], hint: Any) -> Argument:
     required = field.default is MISSING
     default = None if required or field.default is None else str(field.default)
-    return Argument(field.name, required, bool(field.kw_only), default)
+    known = sorted(choices(hint), key=lambda word: word != default)
+    return Argument(field.name, required, bool(field.kw_only), default, tuple(known))
 
 
 def _usage(name: str, arguments: tuple[Argument, ...]) -> str:
-    """`linear:bits[,per=block]`: what stands in brackets may be left out."""
+    """`linear:bits[,per=block|tensor]`: what stands in brackets may be left out; the first word is meant."""
     text = name
     for place, argument in enumerate(arguments):
         written = ("," if place else ":") + argument.name
         if argument.keyword or argument.default:
-            written += f"={argument.default or '…'}"
+            written += "=" + ("|".join(argument.choices) or argument.default or "…")
         text += written if argument.required else f"[{written}]"
     return text
 
@@ -120,14 +126,14 @@ def _guesses(kind: type[Part]) -> Iterator[str]:
     """Arguments to try: those that have to be given, then one more."""
     hints = get_type_hints(kind)
 
-    def choices(field: Field[Any]) -> list[str]:
+    def guesses(field: Field[Any]) -> list[str]:
         hint = next(iter(get_args(hints[field.name])), hints[field.name])
         return [f"{field.name}={value}" for value in TRIALS.get(hint, ())]
 
     needed = [field for field in fields(kind) if field.default is MISSING]
     others = [field for field in fields(kind) if field.default is not MISSING]
     for extra in [(), *((field,) for field in others)]:
-        yield from map(",".join, product(*map(choices, [*needed, *extra])))
+        yield from map(",".join, product(*map(guesses, [*needed, *extra])))
 
 
 def _heads(examples: dict[str, str]) -> dict[str, str]:

@@ -59,7 +59,9 @@ def inspect(
 
 
 def _catalogue(entries: tuple[Entry, ...]) -> Table:
-    table = Table("codec", "what it does", "may follow")
+    table = Table()
+    for column in ("codec", "what it does", "may follow"):
+        table.add_column(column, overflow="fold")
     for entry in entries:
         usage = entry.usage.replace("[,", "\n  [,") + "".join(f"\n= {alias}" for alias in entry.aliases)
         places = [*(["(first)"] if entry.first else []), *entry.follows]
@@ -87,7 +89,7 @@ def _sections(file: Path, size: int, anatomy: Anatomy) -> Table:
     for column in ("at", "bytes"):
         table.add_column(column, justify="right")
     for column in ("section", "value", "begins with"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for section in anatomy.sections:
         value = str(section.value)
         if section.name == "crc32c":

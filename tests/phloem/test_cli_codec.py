@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from phloem.cli import app
 from phloem.cli_console import BAD_INPUT, OK
 from phloem.compression import registry
 from phloem.compression.codec import codec
-from phloem.compression.frame import SEAL_BYTES
+from phloem.compression.frame import SEAL_BYTES, pack_chain
 from phloem.compression.update import Schema
 from phloem.errors import CodecError
 from tests.compression.cases import CODECS, usual
@@ -59,7 +60,8 @@ def test_list_as_json() -> None:
     table = {row["name"]: row for row in json.loads(done.stdout)}
     assert table["lowrank"]["aliases"] == ["powersgd"]
     assert [argument["name"] for argument in table["linear"]["arguments"]] == ["bits", "per", "rounding"]
-    assert table["linear"]["usage"] == "linear:bits[,per=block][,rounding=nearest]"
+    assert table["linear"]["usage"] == "linear:bits[,per=block|tensor|channel][,rounding=nearest|stochastic]"
+    assert table["linear"]["arguments"][1]["choices"] == ["block", "tensor", "channel"]
     assert "topk:fraction" in run(app, ["codec", "list"]).stdout
 
 
@@ -108,3 +110,20 @@ def test_inspect_refuses_what_is_no_frame(tmp_path: Path) -> None:
     done = run(app, ["codec", "inspect", str(tmp_path / "none")])
     assert done.exit_code == BAD_INPUT
     assert "can be read" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "hint"),
+    [
+        (lambda blob: blob[:-7], "It begins as one, of the codec 'fp16'"),
+        (lambda blob: blob + b"more", "It begins as one, of the codec 'fp16'"),
+        (lambda blob: pack_chain([blob, blob]), "Found a chain of 2"),
+    ],
+)
+def test_inspect_says_what_it_may_be(tmp_path: Path, spoil: Callable[[bytes], bytes], hint: str) -> None:
+    """A frame that was cut, or that came with others, is not mistaken for a foreign file."""
+    blob, _ = codec("fp16").encode({"w": np.ones(40, np.float32)})
+    (tmp_path / "a.bin").write_bytes(spoil(blob))
+    done = run(app, ["codec", "inspect", str(tmp_path / "a.bin")])
+    assert done.exit_code == BAD_INPUT
+    assert hint in done.stderr.replace("\n", " ")
