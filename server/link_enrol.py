@@ -77,11 +77,12 @@ class Enrolment:
             async with asyncio.timeout(self._service.config.handshake_s), self._inside:
                 request = link_pb2.EnrolRequest()
                 parse(request, await reader.readexactly(frame_length(await reader.readexactly(4))))
-                writer.write(frame(self._answer(request).SerializeToString()))
+                writer.write(frame(self.answer(request).SerializeToString()))
                 await writer.drain()
         writer.close()
 
-    def _answer(self, request: link_pb2.EnrolRequest) -> link_pb2.EnrolReply:
+    def answer(self, request: link_pb2.EnrolRequest) -> link_pb2.EnrolReply:
+        """Return what a request is worth: the authority, a certificate, or why not."""
         authority = self._service.authority
         if not request.request:
             return link_pb2.EnrolReply(authority=authority.der)

@@ -57,15 +57,16 @@ class LinkService:
         self._terms: Terms | None = None
         self._on_arrival: Callable[[Arrival], None] = lambda arrival: None
         self.counts: Counter[str] = Counter()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="phloem-link", daemon=True)
+        self.loop = asyncio.new_event_loop()
+        """gRPC wants one event loop for a process."""
+        self._thread = threading.Thread(target=self.loop.run_forever, name="phloem-link", daemon=True)
         self._thread.start()
         self._server: Any = None
         self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` in the service's loop and return what it returns."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def begin(self, terms: Terms, on_arrival: Callable[[Arrival], None]) -> None:
         """Say what devices are told, and who gets their answers; before `listen`."""
@@ -88,9 +89,9 @@ class LinkService:
     def close(self, *, finished: bool, reason: str) -> None:
         """Say farewell to every device, then stop."""
         self.call(self._close(finished, reason))
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
-        self._loop.close()
+        self.loop.close()
 
     def farewell(self, node: int, *, finished: bool, reason: str) -> None:
         """End the stream of one device; unless `finished`, it comes back."""
@@ -178,8 +179,9 @@ class LinkService:
         session = None
         self.counts["streams"] += 1
         try:
-            seat = self._admit(context)
+            # Its first word is read before a stranger is sent away, or the text would not reach it.
             hello = await read_hello(context, self.config.handshake_s)
+            seat = self._admit(context)
             assert self._terms is not None
             session = self._seat(seat, hello, context)
             await session.serve(hello, self._terms, Meter(context.peer()))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +58,7 @@ class Link:
     enrolment: Enrolment
     port: int
     enrolment_port: int
-    running: list[threading.Thread] = field(default_factory=list)
-    failed: list[BaseException] = field(default_factory=list)
+    running: list[Future[None]] = field(default_factory=list)
 
     def token(self, place: int) -> str:
         """A new token."""
@@ -71,21 +70,23 @@ class Link:
 
     def start(
         self, place: int, app: Callable[[Message, Context], Message], member: Membership | None = None
-    ) -> threading.Thread:
-        """Run a device beside the test until it is told farewell."""
+    ) -> Future[None]:
+        """Run a device beside the test until it is told farewell.
+
+        In the server's own event loop: gRPC wants one for a process, as a server or a device alone has.
+        """
         found = member or self.member(place)
 
-        def run() -> None:
-            try:
-                with Journal(self.folder / f"device-{place}" / "journal.sqlite") as journal:
-                    asyncio.run(Device(Node(app, journal), found, QUICK).attend())
-            except BaseException as error:
-                self.failed.append(error)
+        async def run() -> None:
+            with Journal(self.folder / f"device-{place}" / "journal.sqlite") as journal:
+                await Device(Node(app, journal), found, QUICK).attend()
 
-        thread = threading.Thread(target=run, daemon=True)
-        self.running.append(thread)
-        thread.start()
-        return thread
+        self.running.append(asyncio.run_coroutine_threadsafe(run(), self.service.loop))
+        return self.running[-1]
+
+    async def devices_end(self) -> None:
+        """Wait until every device has gone."""
+        await asyncio.wait_for(asyncio.gather(*map(asyncio.wrap_future, self.running)), PATIENCE_S)
 
     def wait_for(self, devices: int) -> list[int]:
         """Return the nodes once so many are there."""
@@ -116,12 +117,11 @@ def link(
     enrolment = Enrolment(service)
     enrolment_port = enrolment.listen(Address(HERE, 0), port)
     made = Link(folder, authority, registry, service, grid, enrolment, port, enrolment_port)
+    service.at_close(made.devices_end)
     try:
         yield made
     finally:
         service.close(finished=True, reason="The test is over.")
-        for thread in made.running:
-            thread.join(PATIENCE_S)
         registry.close()
 
 
