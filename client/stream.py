@@ -87,10 +87,13 @@ class Stream:
         """Return how many bad rows lay between `position` and `after`; of a share, on the first pass only."""
         if self.feed is not None:
             return after - position - len(self.feed.read(position, after - position)[0])
-        first, last = np.searchsorted(self.dropped, [position, after], side="left")
-        if position < len(self.samples) <= after:
-            last = len(self.dropped)  # those after the last sample too
-        return int(last - first)
+        return self._dropped_before(after) - self._dropped_before(position)
+
+    def _dropped_before(self, position: int) -> int:
+        """Return how many bad rows a stream has passed; at its end, those after the last sample too."""
+        if position >= len(self.samples):
+            return len(self.dropped)
+        return int(np.searchsorted(self.dropped, position, side="left"))
 
     def _wrapped(self, start: int, end: int) -> Samples:
         first, length = start % len(self.samples), len(self.samples)

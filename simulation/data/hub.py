@@ -53,7 +53,7 @@ def load_hub(name: str, data: DataConfig, ids_name: str | None) -> Table:
     train = _table(parts["train"], data, ids_name, f"{name} (train)")
     if "test" not in parts:
         return train
-    test = _table(parts["test"], data, None, f"{name} (test)")
+    test = _table(parts["test"], data, ids_name, f"{name} (test)")
     return replace(train, test=test)
 
 

@@ -25,14 +25,15 @@ class Mix:
     counts: NDArray[np.int64]
     """How many samples of each class, `(clients, bins, classes)`."""
     concepts: NDArray[np.int64]
-    """The concept of most samples of the bin, the lowest of equals, `(clients, bins)`; -1 where there is none."""
+    """The concept of most samples of the bin, `(clients, bins)`; -1 in an empty one."""
     drifts: NDArray[np.int64]
     """How many changes begin in the bin, `(clients, bins)`."""
 
     @property
     def shares(self) -> NDArray[np.float64]:
         """The counts as shares of their bin, `(clients, bins, classes)`; 0 in an empty one."""
-        return self.counts / np.maximum(self.counts.sum(axis=2, keepdims=True), 1)
+        whole: NDArray[np.int64] = np.maximum(self.counts.sum(axis=2, keepdims=True), 1)
+        return np.divide(self.counts, whole, dtype=np.float64)
 
 
 def mix_over_time(federation: Federation, bins: int = 48) -> Mix:

@@ -90,6 +90,13 @@ def test_an_unknown_source_is_refused_with_the_known_ones(source: str) -> None:
         (replace(GOOD, proxy=part(2).x * np.float32("nan")), "proxy .* finite"),
         (replace(GOOD, shares=(Samples(part(1).x * np.float32("inf"), part(1).y),)), "finite"),
         (replace(GOOD, proxy=cast("NDArray[np.float32]", [1.0])), "proxy .* Found list"),
+        (replace(GOOD, dropped=(np.zeros(0, np.int64),)), "`dropped` .* each of 2 clients, or none. Found 1"),
+        (replace(GOOD, client_names=("ann",)), "`client_names` .* Found 1"),
+        (
+            replace(GOOD, concepts=(np.zeros(3, np.int32), np.zeros(3, np.int32))),
+            r"concepts\[1\] .* each sample",
+        ),
+        (replace(GOOD, concepts=(np.zeros(3, np.int32), np.ones(2, np.int32))), r"a number in 0\.\.0"),
     ],
 )
 def test_a_malformed_federation_is_refused(broken: Federation, message: str) -> None:
@@ -114,3 +121,18 @@ def test_samples_are_taken_by_slice_and_by_index() -> None:
     assert samples.take(slice(1, 3)).y.tolist() == [1, 2]
     chosen = samples.take(np.array([2, 0]))
     assert (chosen.x[:, 0].tolist(), chosen.y.tolist(), len(chosen)) == ([4, 0], [2, 0], 2)
+
+
+def test_without_concepts_all_is_one_and_tests_are_the_test() -> None:
+    """A source of one's own need not say what it does not know."""
+    assert (GOOD.concept_count, GOOD.concept_at(1, 99)) == (1, 0)
+    assert GOOD.concept_test(0) is GOOD.test
+
+
+def test_the_concept_in_force_is_that_of_the_position_and_repeats_with_the_share() -> None:
+    """Accuracy under the concept in force is measured by it."""
+    views = (lambda samples: samples, lambda samples: Samples(samples.x, 1 - samples.y))
+    told = replace(GOOD, concepts=(np.array([0, 0, 1]), np.array([1, 1])), views=views)
+    assert [checked(told, "mine").concept_at(0, position) for position in range(6)] == [0, 0, 1, 0, 0, 1]
+    assert told.concept_count == 2
+    assert told.concept_test(1).y.tolist() == (1 - told.test.y).tolist()

@@ -14,6 +14,7 @@ import pytest
 from phloem.config import DataConfig
 from phloem.errors import DataError
 from phloem.simulation.data.federate import federate
+from phloem.sources import open_federation
 
 ELSEWHERE = """
 import hashlib
@@ -136,3 +137,82 @@ def test_a_source_with_a_stray_argument_is_refused() -> None:
     """`digits` takes none."""
     with pytest.raises(DataError, match="'digits' or 'npz:PATH'"):
         federate(DataConfig(source="digits:8"), 1)
+
+
+def bad_rows(folder: Path) -> str:
+    """Write a hundred numbered rows, of which every tenth has NaN and the fifth no label that is one."""
+    x = np.arange(200, dtype=np.float32).reshape(100, 2)
+    x[::10, 1] = np.nan
+    y = np.arange(100) % 4
+    y[5] = -1
+    np.savez(folder / "bad.npz", x=x, y=y, client=np.arange(100) // 25)
+    return f"npz:{folder / 'bad.npz'}"
+
+
+def test_bad_rows_are_refused_dropped_or_filled_in_as_asked(tmp_path: Path) -> None:
+    """Nothing is silent: what is left out is counted where it would have come."""
+    source = bad_rows(tmp_path)
+    told: dict[str, Any] = {"source": source, "partition": "natural", "clients": 4}
+    with pytest.raises(DataError, match="finite"):
+        federate(DataConfig(**told), 1)
+    dropped = federate(DataConfig(bad_rows="drop", **told), 1)
+    filled = federate(DataConfig(bad_rows="impute", **told), 1)
+    kept = sum(map(len, (*dropped.shares, dropped.test, dropped.validation))) + len(dropped.proxy)
+    lost = sum(map(len, dropped.dropped)) + dropped.dropped_held_back
+    assert (kept, lost) == (89, 11)
+    assert sum(map(len, filled.dropped)) + filled.dropped_held_back == 1
+    for share, rows in zip(dropped.shares, dropped.dropped, strict=True):
+        assert (np.diff(rows) >= 0).all()
+        assert (rows <= len(share)).all()
+
+
+def test_a_client_of_bad_rows_only_is_named(tmp_path: Path) -> None:
+    """A client without data is a clear error, as it would be silent in every round."""
+    x = np.ones((40, 1), np.float32)
+    x[:10] = np.nan
+    np.savez(tmp_path / "rows.npz", x=x, y=np.arange(40) % 2, client=np.arange(40) // 10)
+    data = DataConfig(source=f"npz:{tmp_path / 'rows.npz'}", partition="natural", clients=4, bad_rows="drop")
+    open_federation.cache_clear()
+    with pytest.raises(DataError, match=r"1 sample at least. Found none in shares\[0\]"):
+        open_federation(data, 1)
+
+
+def test_only_the_first_rows_are_used_if_asked(tmp_path: Path) -> None:
+    """A short run on a long file."""
+    federation = federate(DataConfig(source=numbered(tmp_path), partition="blocks", clients=2, rows=50), 1)
+    assert sum(map(len, federation.shares)) + len(federation.test) == 50 - 10
+    assert max(share.x.max() for share in federation.shares) < 50
+
+
+def test_standardising_is_fitted_on_what_clients_have(tmp_path: Path) -> None:
+    """The test's rows do not move the scale they are measured with."""
+    x = np.concatenate([np.random.default_rng(1).normal(5, 2, (80, 1)), np.full((20, 1), 1000.0)])
+    np.savez(tmp_path / "rows.npz", x=x, y=np.arange(100) % 2, client=np.arange(100) // 20)
+    data = DataConfig(
+        source=f"npz:{tmp_path / 'rows.npz'}",
+        partition="natural",
+        clients=0,
+        hold_out="clients:4",
+        scale="standard",
+        validation_fraction=0,
+        proxy_fraction=0,
+    )
+    federation = federate(data, 1)
+    values = np.concatenate([share.x for share in federation.shares])
+    assert abs(float(values.mean())) < 1e-5
+    assert abs(float(values.std()) - 1) < 1e-5
+    assert (federation.test.x == 10).all(), "far outside, and cut"
+    assert federation.client_names == ("0", "1", "2", "3")
+
+
+def test_natural_clients_without_a_sample_left_are_refused_only_if_not_held_out_whole(tmp_path: Path) -> None:
+    """Clients held out for the test are not lost."""
+    source = numbered(tmp_path, client=np.arange(100) // 10)
+    data = DataConfig(source=source, partition="natural", clients=8, hold_out="clients")
+    assert len(federate(data, 1).shares) == 8
+
+
+def test_labels_may_have_another_name(tmp_path: Path) -> None:
+    """An archive may hold several targets."""
+    source = numbered(tmp_path, family=np.arange(100) % 2)
+    assert federate(DataConfig(source=source, label="family", partition="iid", clients=2), 1).classes == 2

@@ -13,7 +13,19 @@ from phloem.seeds import generator
 from phloem.simulation.data.partitions import Rows, partition
 
 Labels = NDArray[np.int64]
-TEXTS = ["iid", "blocks", "natural", "dirichlet:0.3", "dirichlet:1e-6", "dirichlet:1e6"]
+TEXTS = [
+    *(
+        "iid",
+        "blocks",
+        "natural",
+        "dirichlet:0.3",
+        "dirichlet:1e-6",
+        "dirichlet:1e6",
+        "quantity:0",
+        "quantity:2",
+    ),
+    *("turns", "turns:24", "pathological:6"),
+]
 
 
 def balanced(rows: int, classes: int = 10) -> Labels:
@@ -55,14 +67,14 @@ def test_the_same_seed_deals_the_same(text: str) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
 
 
-@pytest.mark.parametrize("text", ["iid", "dirichlet:0.3"])
+@pytest.mark.parametrize("text", ["iid", "dirichlet:0.3", "quantity:1", "pathological:2"])
 def test_another_seed_deals_differently(text: str) -> None:
     """Seeds are independent repetitions."""
     y = balanced(500)
     assert not np.array_equal(deal(text, y, 7, seed=1)[0], deal(text, y, 7, seed=2)[0])
 
 
-@pytest.mark.parametrize("text", ["blocks", "natural"])
+@pytest.mark.parametrize("text", ["blocks", "natural", "turns", "turns:3"])
 def test_ordered_partitions_keep_the_order_of_the_file(text: str) -> None:
     """A recording or a market stays in time order, which is what makes it a stream."""
     shares = deal(text, balanced(100), 7)
@@ -127,6 +139,8 @@ def test_a_client_without_a_sample_is_refused(text: str, clients: int) -> None:
     [
         *("", "IID", "iid:", "iid:3", "blocks:2", "natural:", "shards", "dirichlet", "dirichlet:"),
         *(f"dirichlet:{alpha}" for alpha in ("x", "0", "-1", "nan", "inf", "1e7", "0.3:2")),
+        *("quantity", "quantity:-1", "quantity:11", "pathological", "pathological:0", "pathological:1.5"),
+        *("turns:", "turns:0", "turns:-1", "turns:²"),
     ],
 )
 def test_a_wrong_text_is_refused(text: str) -> None:
@@ -139,3 +153,36 @@ def test_natural_names_another_array_of_ids() -> None:
     """Many data sets have two: a person and a device."""
     assert partition("natural").ids_name == "client"
     assert partition("natural:subject").ids_name == "subject"
+
+
+@given(clients=st.integers(1, 12), count=st.integers(1, 12), classes=st.integers(1, 10))
+def test_a_pathological_client_has_its_number_of_classes(clients: int, count: int, classes: int) -> None:
+    """K classes at most, each class has an owner, and owners of a class share it evenly."""
+    y = balanced(40 * classes, classes)
+    if clients * min(count, classes) < classes:
+        with pytest.raises(DataError, match="no class without a client"):
+            deal(f"pathological:{count}", y, clients)
+        return
+    shares = deal(f"pathological:{count}", y, clients)
+    had = np.stack([np.bincount(y[share], minlength=classes) for share in shares])
+    assert ((had > 0).sum(axis=1) == min(count, classes)).all()
+    assert (had.sum(axis=0) == 40).all()
+    assert all(np.ptp(column[column > 0]) <= 1 for column in had.T)
+
+
+def test_quantity_skew_rises_with_sigma_and_leaves_the_mix_of_classes_alone() -> None:
+    """Sizes differ, labels do not; SIGMA 0 is iid."""
+    y = balanced(5000)
+    sizes = [[len(share) for share in deal(f"quantity:{sigma}", y, 10)] for sigma in (0, 0.5, 2)]
+    assert set(sizes[0]) == {500}
+    assert np.std(sizes[0]) < np.std(sizes[1]) < np.std(sizes[2])
+    assert skew(tuple(share for share in deal("quantity:1", y, 10) if len(share) > 200), y) < 0.12
+
+
+def test_turns_go_round_so_that_time_runs_on_together() -> None:
+    """At any time every client has seen as much as the others, to a turn."""
+    assert [share.tolist() for share in deal("turns:2", balanced(10), 2)] == [
+        [0, 1, 4, 5, 8, 9],
+        [2, 3, 6, 7],
+    ]
+    assert [share.tolist() for share in deal("turns", balanced(5), 2)] == [[0, 2, 4], [1, 3]]
