@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import phloem
-from phloem import cli_bench, cli_codec, cli_link, cli_resume, cli_scenario
+from phloem import cli_bench, cli_codec, cli_export, cli_link, cli_resume, cli_scenario
 from phloem import doctor as doctor_
 from phloem.cli_console import FAILED_RUN, OK, JsonFlag, exit_codes, out
 from phloem.cli_run import run_and_show, show
@@ -28,6 +28,7 @@ app.add_typer(cli_codec.app, name="codec")
 app.command()(cli_scenario.scenario)
 app.add_typer(cli_bench.app, name="bench")
 app.command()(cli_resume.resume)
+app.command()(cli_export.export)
 app.command()(cli_link.serve)
 app.command()(cli_link.join)
 
