@@ -99,6 +99,7 @@ def serve(
                 save=partial(_save, directory, keeper, reach),
                 on_round=on_round,
                 reach=reach,
+                join=partial(Greeter(grid, setting, weigh, ledger.record).newcomers, set()),
                 done=0 if found is None else found.round,
             )
             if found is None:
@@ -136,7 +137,7 @@ def prepare(experiment: Experiment) -> Setting:
 
 
 def scales(grid: Grid) -> Callable[[Message], Weight]:
-    """Return what weighs a carried message: `grid` itself where it has counted, Flower's objects elsewhere."""
+    """Return what weighs a carried message: `grid` where it has counted, Flower's objects elsewhere."""
     objects: Callable[[Message], int] = getattr(grid, "object_bytes", object_bytes)
     wire: Callable[[Message], int | None] = getattr(grid, "wire_bytes", lambda message: None)
     return lambda message: Weight(objects(message), wire(message))

@@ -68,7 +68,7 @@ class Greeter:
             )
         return found
 
-    def newcomers(self, known: Mapping[str, int], passed_over: set[int], round_number: int) -> Answers:
+    def newcomers(self, passed_over: set[int], known: Mapping[str, int], round_number: int) -> Answers:
         """Ask the nodes that are neither known nor in `passed_over`, which those without a good answer join.
 
         A client whose node is gone may come back as another node.

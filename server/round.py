@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from phloem.compression.codec import codec
 from phloem.compression.update import Update, add, is_finite
@@ -18,10 +21,11 @@ from phloem.errors import RejectedUpdate, RunError
 from phloem.learning import Model
 from phloem.protocol import Reply, client_order, model_hash
 from phloem.seeds import derive, generator
-from phloem.server.aggregate import StreamingMean
+from phloem.server.aggregate import Gathering
 from phloem.server.distill import Distilled, Teacher, distill, questions
 from phloem.server.held import Downlink, Held, Path, begin, send, welcome
 from phloem.server.sanitize import Expected, Limits, Sane, brief, read_reply, read_update
+from phloem.server.strikes import Strikes
 from phloem.sources import Federation
 
 
@@ -35,6 +39,9 @@ class ServerState:
     """What the clients hold of it."""
     acked: Mapping[str, int]
     """Sequence number of each known client's last applied update."""
+    memory: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """What the server's optimizer remembers: its moments."""
+    strikes: Strikes = field(default_factory=Strikes)
 
 
 @dataclass(frozen=True)
@@ -107,15 +114,35 @@ def admit(state: ServerState, clients: Mapping[str, bytes]) -> ServerState:
     return replace(state, held=held, acked=acked)
 
 
+def start_over(state: ServerState, clients: Iterable[str]) -> ServerState:
+    """Return the state where these clients, which lost all they kept, hold nothing but what they can make."""
+    held = state.held
+    for client in clients:
+        held = held.forget(client)
+    return replace(state, held=held)
+
+
 def choose(
     setting: Setting, state: ServerState, round_number: int, here: Container[str] | None = None
 ) -> list[str]:
     """Return the clients of a round, in order: the same for the same seed, whatever carries them.
 
     `here` are those that can be reached; all, if it is left out.
+
+    Raises:
+        RunError: nobody is left.
     """
     known = sorted(state.acked, key=client_order)
-    clients = [client for client in known if here is None or client in here]
+    clients = [
+        client
+        for client in known
+        if (here is None or client in here) and not state.strikes.out(client, round_number)
+    ]
+    if known and not clients:
+        raise RunError(
+            f"Some client should be left to ask in round {round_number}. Found none: of {len(known)} all are "
+            "gone, or left out for their replies. See the ledger's rejections, or raise `server.strikes`."
+        )
     wanted = setting.experiment.server.clients_per_round or len(clients)
     if wanted >= len(clients):
         return clients
@@ -135,7 +162,7 @@ def instruct(
 
 
 def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: Iterable[Arrived]) -> Outcome:
-    """Apply the replies of a round.
+    """Apply the replies of a round; or none of them, where too few are usable.
 
     Replies count in sorted order of client ids, so the last bits do not depend on who was fast.
 
@@ -145,7 +172,7 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
     server = setting.experiment.server
     uplink = codec(setting.experiment.uplink.codec)
     limits = Limits(server.max_samples, server.max_change, setting.federation.classes)
-    mean = StreamingMean(setting.learner.schema)
+    gathering = Gathering(setting.learner.schema, server)
     teacher = None
     if server.distill.enabled and len(setting.federation.proxy) and len(setting.federation.validation):
         seed = derive(setting.experiment.run.seed, "questions", round_number)
@@ -155,8 +182,9 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
     accepted: list[Accepted] = []
     refused: list[Refused] = []
     heard: list[Reply] = []
-    held, acked = state.held, dict(state.acked)
-    for item in sorted(arrived, key=lambda a: client_order(a.client)):
+    held, acked, strikes = state.held, dict(state.acked), state.strikes
+    replies = sorted(arrived, key=lambda a: client_order(a.client))
+    for item in replies:
         version = held.position(item.client).version
         expected = Expected(item.client, round_number, version, acked[item.client])
         started, seq = time.perf_counter(), expected.acked_seq
@@ -176,15 +204,26 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
                 acked[item.client] = seq
             if error.code == "failure":  # it may have lost its model
                 held = held.astray(item.client) if item.astray else held.forget(item.client)
-            refused.append(Refused(item.client, error.code, str(error)))
+            strikes = strikes.count(item.client, error.code, round_number, server)
+            reason = f"{error}{strikes.verdict(item.client, round_number)}"
+            refused.append(Refused(item.client, error.code, reason))
             continue
         accepted.append(Accepted(replace(sane, update={}), len(item.blob), time.perf_counter() - started))
         acked[item.client] = reply.seq
-        mean.add(sane.update, reply.samples)
+        gathering.add(sane.update, reply.samples)
         if teacher is not None and len(sane.class_counts):
             teacher.hear(add(held.weights(item.client), sane.update), sane.class_counts)
 
-    model: Update = mean.apply_to(state.model, server.learning_rate)
+    usable = len(replies) - len(refused)
+    if usable < server.quorum * len(replies):
+        text = f"Of {len(replies)} replies {usable} were usable, fewer than `server.quorum` asks for."
+        refused += [Refused(item.sane.reply.client, "quorum", text) for item in accepted]
+        kept = {client: state.acked[client] for client in (item.sane.reply.client for item in accepted)}
+        state = replace(state, held=held, acked={**acked, **kept}, strikes=strikes)
+        return Outcome(state, (), tuple(refused), None, tuple(heard))
+
+    model: Update
+    model, memory = gathering.apply_to(state.model, state.memory, round_number)
     if not is_finite(model):
         raise RunError(
             f"The global model should be finite. Found NaN or infinity in round {round_number}. "
@@ -196,4 +235,5 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
         distilled = distill(model, teacher, setting.federation.validation, server.distill, seed=seed)
         model = distilled.model
 
-    return Outcome(ServerState(model, held, acked), tuple(accepted), tuple(refused), distilled, tuple(heard))
+    after = ServerState(model, held, acked, memory, strikes)
+    return Outcome(after, tuple(accepted), tuple(refused), distilled, tuple(heard))

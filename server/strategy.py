@@ -19,8 +19,19 @@ from phloem.ledger import Ledger
 from phloem.protocol import MESSAGE, Instruction, error_code
 from phloem.records import get_blob, put_blob, to_record
 from phloem.server.account import Delivered, Weight, down_rows, round_rows, up_row
+from phloem.server.app_greeting import Answers
 from phloem.server.held import Path
-from phloem.server.round import Arrived, Outcome, ServerState, Setting, aggregate, choose, instruct
+from phloem.server.round import (
+    Arrived,
+    Outcome,
+    ServerState,
+    Setting,
+    admit,
+    aggregate,
+    choose,
+    instruct,
+    start_over,
+)
 from phloem.server.streams import concept_rows, stream_rows
 
 BARREN_ROUNDS = 3
@@ -61,15 +72,18 @@ class DeltaAverage(Strategy):
         save: Callable[[ServerState, int], None],
         on_round: Callable[[RoundReport], None],
         reach: Callable[[str, int], None],
+        join: Callable[[Mapping[str, int], int], Answers],
         done: int = 0,
     ) -> None:
         """`nodes` maps clients to Flower's node ids, `weigh` measures a message as carried.
 
+        `join` greets, before a round, whoever has come since, given the nodes that are known.
         `done` rounds are behind a run that goes on: Flower's first round is the one after them.
         """
         self.setting, self.state, self.nodes, self.ledger = setting, state, nodes, ledger
         self.done = self._before = done
         self._weigh, self._save, self._on_round, self._reach = weigh, save, on_round, reach
+        self._join = join
         self._sent: list[Sent] = []
         self._started = 0.0
 
@@ -79,6 +93,10 @@ class DeltaAverage(Strategy):
         """Make the instruction and the cheapest path for each chosen client."""
         server_round += self._before
         self._started = time.perf_counter()
+        came = self._join(self.nodes, server_round)
+        self.nodes, self.state = {**self.nodes, **came.nodes}, admit(self.state, came.hashes)
+        lost = set(getattr(grid, "reborn_nodes", list)())  # a carrier that can tell spares them a wasted round
+        self.state = start_over(self.state, [c for c, node in self.nodes.items() if node in lost])
         clients = choose(self.setting, self.state, server_round, self.nodes)
         self.state, paths = instruct(self.setting, self.state, server_round, clients)
         self._sent = [self._send(client, path, server_round) for client, path in paths.items()]
@@ -109,7 +127,9 @@ class DeltaAverage(Strategy):
         """End a run that gets nowhere: training that diverges would otherwise fail to the last round."""
         limit = min(BARREN_ROUNDS, self.setting.experiment.run.rounds)
         last_rounds = self.ledger.query(
-            "SELECT rejected >= selected FROM round WHERE round > 0 ORDER BY round DESC LIMIT ?", limit
+            "SELECT selected <= (SELECT count(*) FROM rejection WHERE rejection.round = round.round"
+            " AND code NOT IN ('quorum', 'unasked')) FROM round WHERE round > 0 ORDER BY round DESC LIMIT ?",
+            limit,
         )
         if outcome.refused and len(last_rounds) == limit and all(barren for (barren,) in last_rounds):
             last = outcome.refused[-1]

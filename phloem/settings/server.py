@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from phloem.settings.base import Positive, Section
+from phloem.settings.base import Fraction, NotNegative, Positive, Section
 
 
 class DistillConfig(Section):
@@ -27,6 +27,34 @@ class ServerConfig(Section):
     clients_per_round: Annotated[int, Field(ge=0)] = 10
     """How many clients train in a round; 0 means all."""
     learning_rate: Positive = 1.0
+    aggregation: Literal[
+        "fedavg",
+        "fedavgm",
+        "fedadam",
+        "fedyogi",
+        "fedmedian",
+        "fedtrimmedavg",
+        "krum",
+        "multikrum",
+        "bulyan",
+    ] = "fedavg"
+    """What a round's updates come to; all but `fedavg`, the weighted mean, hold them in memory, decoded."""
+    momentum: Fraction = 0.9
+    """Of the server's optimizers: fedavgm, fedadam, fedyogi."""
+    adaptive_rate: Positive = 0.01
+    """The step of fedadam and fedyogi, which `learning_rate` scales as it does every other."""
+    hostile: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    """The share of a round's updates that fedtrimmedavg, krum, multikrum and bulyan have to withstand."""
+    clip: NotNegative = 0.0
+    """Shortens updates longer than so many times the round's median length; 0 leaves them."""
+    weight_cap: Annotated[int, Field(ge=0)] = 0
+    """As how many samples a reply counts at most; 0 for as many as it says."""
+    quorum: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of a round's replies that have to be usable; with fewer the round changes nothing."""
+    strikes: Annotated[int, Field(ge=0)] = 0
+    """After so many rejected replies a client is left out; 0 for never."""
+    penalty_rounds: Annotated[int, Field(ge=0)] = 0
+    """For how many rounds a client is left out; 0 for the rest of the run."""
     max_samples: Annotated[int, Field(ge=1)] = 100_000
     """A reply that claims more samples than this is rejected."""
     max_change: Positive = 100.0

@@ -127,6 +127,22 @@ def test_rarer_checkpoints_are_as_exact(tmp_path: Path) -> None:
     assert hashes(folder) == hashes(simulate(experiment, tmp_path / "whole"))
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"server.aggregation": "fedadam"},
+        {"server.aggregation": "fedavgm", "server.distill.enabled": True},
+        {"uplink.codec": "ef | lowrank:2 | linear:8 | zstd", "client.optimizer": "adamw"},
+    ],
+    ids=["adam", "momentum, distilled", "warm codec"],
+)
+def test_what_is_remembered_between_rounds_comes_back(values: dict[str, object], tmp_path: Path) -> None:
+    """Protects moments, warm starts and all else that makes the next round what it is."""
+    experiment = EXPERIMENT.with_values(values)
+    folder = broken_off(tmp_path / "run", "replied", 3, experiment)
+    assert hashes(resume(folder)) == hashes(simulate(experiment, tmp_path / "whole"))
+
+
 def test_settings_do_not_change_on_the_way(broken: Path) -> None:
     """Protects what the ledger says: a run is made with one set of settings."""
     path = broken / "experiment.toml"

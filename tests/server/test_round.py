@@ -13,13 +13,14 @@ from phloem.compression.codec import codec
 from phloem.compression.update import Update, digest
 from phloem.config import Experiment
 from phloem.errors import RunError
-from phloem.protocol import NO_VERSION, Reply
+from phloem.protocol import FIRST_VERSION, NO_VERSION, Reply, model_hash
 from phloem.server.app import prepare
 from phloem.server.round import (
     Arrived,
     Outcome,
     ServerState,
     Setting,
+    admit,
     aggregate,
     choose,
     first_state,
@@ -171,3 +172,65 @@ def test_the_first_state_is_the_seeds_alone() -> None:
     assert other.held.next_version == FIRST.held.next_version
     assert other.held.positions == {}
     assert other.acked == {"9": 0}
+
+
+def with_server(**values: object) -> Setting:
+    return replace(SETTING, experiment=EXPERIMENT.with_values({f"server.{k}": v for k, v in values.items()}))
+
+
+def test_a_round_without_a_quorum_changes_nothing() -> None:
+    """Protects the model from the few: nothing is applied or acknowledged, every reply accounted for."""
+    replies = [arrived("0", update(1)), arrived("2", update(2)), Arrived("10", {}, b"", silent=True)]
+    outcome = do(*replies, setting=with_server(quorum=0.7))
+    assert outcome.accepted == ()
+    assert [(r.client, r.code) for r in outcome.refused] == [
+        ("10", "silent"),
+        ("0", "quorum"),
+        ("2", "quorum"),
+    ]
+    assert outcome.state.acked == STATE.acked
+    assert digest(outcome.state.model) == digest(STATE.model)
+    assert outcome.state.held.position("0").confirmed == VERSION
+    assert len(do(*replies, setting=with_server(quorum=0.6)).accepted) == 2
+
+
+def test_an_idle_client_counts_for_the_quorum() -> None:
+    """Protects streams that run dry: who has nothing to say was there."""
+    idle = arrived("0", update(1), samples=0, correct=0, seq=0)
+    assert len(do(idle, arrived("2", update(2)), setting=with_server(quorum=1.0)).accepted) == 1
+
+
+def test_who_is_never_usable_is_left_out() -> None:
+    """Protects rounds from a client that costs a place in each: it is left out, and says so in the ledger."""
+    setting = with_server(strikes=2, penalty_rounds=3)
+    broken = replace(arrived("2", update(2)), blob=b"broken")
+    state = do(broken, setting=setting).state
+    assert "2" in choose(setting, state, 2)
+    outcome = aggregate(setting, state, 1, [broken])
+    assert outcome.refused[0].reason.endswith("With this it is left out up to round 4.")
+    assert ["2" in choose(setting, outcome.state, number) for number in (2, 4, 5)] == [False, False, True]
+    for_good = with_server(strikes=1)
+    outcome = do(broken, setting=for_good)
+    assert outcome.refused[0].reason.endswith("left out for the rest of the run.")
+    assert "2" not in choose(for_good, outcome.state, 10**6)
+
+
+def test_losing_a_reply_is_no_strike() -> None:
+    """Protects clients on bad networks: only what an honest client never sends counts against it."""
+    setting = with_server(strikes=1)
+    outcome = do(Arrived("2", {}, b"", silent=True), Arrived("10", {}, b"", "gone"), setting=setting)
+    assert choose(setting, outcome.state, 2) == list(CLIENTS)
+
+
+def test_a_run_with_nobody_left_ends() -> None:
+    """Protects against rounds of nobody."""
+    with pytest.raises(RunError, match="Found none: of 4 all are gone"):
+        choose(SETTING, STATE, 1, here=())
+
+
+def test_who_comes_later_is_welcome() -> None:
+    """Protects late joiners: one that makes the same first version starts there, another gets the model."""
+    state = admit(STATE, {"0": b"known", "new": model_hash(FIRST.model), "other": b"made another"})
+    assert (state.acked["new"], state.acked["other"], state.acked["0"]) == (0, 0, STATE.acked["0"])
+    _, paths = instruct(SETTING, state, 2, ["new", "other"])
+    assert (paths["new"].base, paths["other"].base) == (FIRST_VERSION, NO_VERSION)
