@@ -127,11 +127,11 @@ def client_accuracies(ledger: Ledger) -> list[float]:
     return [accuracy for (accuracy,) in rows]
 
 
-def anomaly_area(ledger: Ledger, since: int = 0) -> Area | None:
-    """Return the PR-AUC of all clients' scores from a round on, merged from their histograms."""
+def anomaly_area(ledger: Ledger, first: int = 0, last: int | None = None) -> Area | None:
+    """Return the PR-AUC of all clients' scores in some rounds, or all, merged from their histograms."""
     counts = np.zeros((2, BINS), np.int64)
     for row in ledger.read(AnomalyScores):
-        if row.round >= since:
+        if first <= row.round and (last is None or row.round <= last):
             for kind, text in enumerate((row.normal, row.anomalous)):
                 for place, count in json.loads(text).items():
                     counts[kind, int(place)] += count

@@ -11,7 +11,7 @@ from typing import Any
 
 from phloem.errors import MissingExtra
 from phloem.ledger import Distillation, Ledger, Rejection
-from phloem.report import questions
+from phloem.report import questions, stream_questions
 from phloem.report.figures import (
     Figure,
     accuracy_figure,
@@ -20,11 +20,14 @@ from phloem.report.figures import (
     ladder_figures,
 )
 from phloem.report.headline import Headline, headline
+from phloem.report.scenario_figures import CLIENTS_DRAWN, matrix_figure, mix_figure
 from phloem.report.script import SCRIPT
+from phloem.report.stream_figures import anomaly_figure, drift_figure, prequential_figure, spread_figure
+from phloem.report.stream_questions import Cost
 from phloem.report.style import STYLE
 from phloem.report.template import PAGE
 from phloem.summary import LEDGER_NAME, REFERENCE_NAME, Summary, summarise
-from phloem.units import human_bytes
+from phloem.units import human_bytes, human_percent
 
 REPORT_NAME = "report.html"
 EXPERIMENT_NAME = "experiment.toml"
@@ -43,6 +46,13 @@ class Page:
     bytes: Figure | None
     ladders: list[Figure]
     distillation: Figure | None
+    prequential: Figure | None
+    anomalies: Figure | None
+    drift: Figure | None
+    concepts: Figure | None
+    mix: Figure | None
+    spread: Figure | None
+    costs: list[Cost]
     rejected: list[tuple[str, int, int, str]]
     rejections: list[Rejection]
     clients: list[questions.ClientRow]
@@ -54,7 +64,8 @@ class Page:
     @property
     def figures(self) -> list[dict[str, Any]]:
         """All figures, in the order of the page, as plotly.js takes them."""
-        found = [self.accuracy, self.bytes, *self.ladders, self.distillation]
+        streams = [self.prequential, self.anomalies, self.drift, self.concepts, self.mix, self.spread]
+        found = [self.accuracy, *streams, self.bytes, *self.ladders, self.distillation]
         return [
             {"name": figure.name, "traces": figure.traces, "layout": figure.layout}
             for figure in found
@@ -73,6 +84,7 @@ def write_report(run_dir: Path) -> Path:
     plotly_js: str = plotly.get_plotlyjs()
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["bytes"] = human_bytes
+    environment.filters["percent"] = human_percent
     html = environment.from_string(PAGE).render(
         page=_gather(run_dir),
         style=STYLE,
@@ -97,6 +109,8 @@ def _gather(run_dir: Path) -> Page:
     experiment = run_dir / EXPERIMENT_NAME
     with Ledger.open(run_dir / LEDGER_NAME) as ledger:
         facts = ledger.facts()
+        progress, events = questions.progress(ledger), stream_questions.events(ledger)
+        anomalous = summary.streams is not None and summary.streams.pr_auc is not None
         ladders = [
             ladder
             for direction in questions.DIRECTIONS
@@ -105,10 +119,17 @@ def _gather(run_dir: Path) -> Page:
         return Page(
             name=run_dir.resolve().name,
             headline=headline(summary, questions.wire_bytes(ledger), facts.get("state", "finished")),
-            accuracy=accuracy_figure(questions.progress(ledger), dense),
+            accuracy=None if anomalous else accuracy_figure(progress, dense),
             bytes=bytes_figure(questions.bytes_by_round(ledger)),
             ladders=ladder_figures(ladders),
             distillation=distillation_figure(ledger.read(Distillation)),
+            prequential=prequential_figure(stream_questions.curves(ledger), events, summary.rounds),
+            anomalies=anomaly_figure(stream_questions.area_by_part(ledger), summary.streams),
+            drift=drift_figure(events, summary.streams),
+            concepts=matrix_figure(None if anomalous else stream_questions.matrix(ledger)),
+            mix=mix_figure(stream_questions.mixes(ledger, CLIENTS_DRAWN)),
+            spread=spread_figure(stream_questions.client_scores(ledger), summary.streams),
+            costs=[] if anomalous else stream_questions.costs(ledger, progress),
             rejected=questions.rejections_by_code(ledger),
             rejections=ledger.read(Rejection)[:REJECTIONS_SHOWN],
             clients=questions.clients(ledger, CLIENTS_SHOWN),

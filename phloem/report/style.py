@@ -1,7 +1,7 @@
 """The page's style sheet: one column, light and dark, readable on a phone and on paper.
 
 The colours are Okabe and Ito's, which colour-blind readers can tell apart, darkened or lightened
-until they stand out from the page; lines and marks also differ in shape.
+until they stand out from the page; lines and marks also differ in shape. Classes have Tol's muted colours.
 """
 
 STYLE = """
@@ -9,12 +9,15 @@ STYLE = """
   color-scheme: light dark;
   --page: #f5f6f4; --card: #ffffff; --ink: #1b2024; --soft: #59636c; --grid: #e4e7e9; --axis: #aeb6bd;
   --up: #0072b2; --down: #d17c00; --run: #007a5a; --reference: #6b7480; --good: #007a5a; --bad: #c44d00;
+  --class-0: #332288; --class-1: #88ccee; --class-2: #44aa99; --class-3: #117733; --class-4: #999933;
+  --class-5: #ddcc77; --class-6: #cc6677; --class-7: #882255; --class-8: #aa4499; --class-9: #777777;
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #121517; --card: #1a1e21; --ink: #e7eaec; --soft: #a2acb4; --grid: #2b3136; --axis: #59636b;
     --up: #56b4e9; --down: #eda52c; --run: #35c79c; --reference: #9aa5ae; --good: #35c79c; --bad: #f58a4b;
+    --class-0: #6a5acd; --class-3: #2e9e57; --class-7: #b5446e;
   }
 }
 * { box-sizing: border-box; }

@@ -49,6 +49,32 @@ style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'no
 </dl>
 <noscript><p class="note">The figures need JavaScript; the numbers above and the tables do not.</p></noscript>
 {{ section(page.accuracy) }}
+{{ section(page.prequential) }}
+{{ section(page.anomalies) }}
+{{ section(page.drift) }}
+{{ section(page.concepts) }}
+{{ section(page.mix) }}
+{{ section(page.spread) }}
+{% if page.costs %}
+<section>
+<h2>What a measure cost</h2>
+<p class="note">Payload up and down until then. A point is a hundredth.</p>
+<div class="scroll">
+<table>
+<thead><tr><th>Measure</th><th>At first</th><th>In the end</th><th>Bytes for a point</th>\
+<th class="words">Bytes to reach</th></tr></thead>
+<tbody>
+{% for cost in page.costs %}
+<tr><td class="name">{{ cost.measure }}</td><td>{{ cost.before|percent }}</td>\
+<td>{{ cost.after|percent }}</td><td>{{ cost.per_point|bytes }}</td><td class="words">\
+{% for target, size in cost.reached %}{{ (100 * target)|round|int }} %: {{ size|bytes }}\
+{{ ", " if not loop.last }}{% endfor %}</td></tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+</section>
+{% endif %}
 {{ section(page.bytes) }}
 {% if page.ladders %}
 <section>
