@@ -24,8 +24,9 @@ from phloem.server.shrink.information import MutualInformation
 from phloem.server.shrink.network import NORMS, predict, reproducible, weighty
 
 RANKINGS = ("l2", "taylor", "bn", "information", "random")
-"""What decides which channels go: the weights' l2 norm; |gradient x weight|, the first-order change of the loss
-(Molchanov et al. 2019); batch normalisation's scale (Liu et al. 2017); what a channel says about the class; chance."""
+"""What decides which channels go: the weights' l2 norm; |gradient x weight|, the first-order change of the
+loss (Molchanov et al. 2019); batch normalisation's scale (Liu et al. 2017); what a channel says about the
+class; chance."""
 
 
 def pruned(
@@ -98,7 +99,7 @@ def _importance(
 
 
 def _called(importance: Any) -> Callable[[Any], torch.Tensor]:
-    """Return the library's importance; where a group has no layer that it knows, all its channels are equal."""
+    """Return the library's importance; where a group has no layer that it knows, all channels are equal."""
 
     def scores(group: Any) -> torch.Tensor:
         found = importance(group)

@@ -45,9 +45,38 @@ def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> onnx.ModelProto
             ) from error
     assert program is not None
     graph = program.model_proto
+    _pad_what_hangs_over(graph)
     _forget_where_it_was_made(graph)
     onnx.checker.check_model(graph, full_check=True)
     return graph
+
+
+def _pad_what_hangs_over(model: onnx.ModelProto) -> None:
+    """Say with padding that is not counted what an average pool says with `ceil_mode`.
+
+    Both mean the same, but in 8 bits ONNX Runtime (1.31) divides sums of windows that hang over the edge by
+    the whole window: the answers of such a network would be far off.
+    """
+    shapes = {
+        value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
+    for node in model.graph.node:
+        if node.op_type != "AveragePool":
+            continue
+        said = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        sides = shapes.get(node.input[0], [])[2:]
+        if not said.get("ceil_mode") or any(said.get("pads", ())) or not all(sides):
+            continue
+        windows = said["kernel_shape"]
+        strides = said.get("strides", [1] * len(windows))
+        over = [
+            max(0, -(-(side - window) // stride) * stride + window - side)
+            for side, window, stride in zip(sides, windows, strides, strict=True)
+        ]
+        said |= {"ceil_mode": 0, "count_include_pad": 0, "pads": [0] * len(over) + over}
+        del node.attribute[:]
+        node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in said.items())
 
 
 def _forget_where_it_was_made(model: onnx.ModelProto) -> None:

@@ -1,14 +1,15 @@
 """Lessons on unlabelled inputs: a student learns to predict what its teacher predicts.
 
 The loss is T^2 KL(softmax(teacher / T) || softmax(student / T)) (Hinton et al. 2015, arXiv 1503.02531);
-the square keeps the gradient's size whatever T is. A server has few inputs and no labels, so every
-step draws new ones: mixtures of two, and images moved by a pixel. The teacher answers each, which
-says more about it than its answers on the few alone (Beyer et al. 2022, arXiv 2106.05237).
+the square keeps the gradient's size whatever T is. A server has few inputs and no labels, so it makes
+questions of them: mixtures of two, and images moved by a pixel. The teacher answers each, which says more
+about it than its answers on the few alone (Beyer et al. 2022, arXiv 2106.05237).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,68 +19,63 @@ from torch import nn
 from torch.nn import functional
 
 from phloem.seeds import generator
-from phloem.server.shrink.network import reproducible
+from phloem.server.shrink.network import predict, reproducible
+
+MIXED = 0.5
+"""The share of questions that are mixtures of two inputs."""
+
+MOVED = 1
+"""How many pixels an image may be off in each direction."""
 
 
 @dataclass(frozen=True)
 class Lesson:
     """How long and how a student is taught.
 
-    `mixed` is the share of a batch that are mixtures of two inputs, `moved` how many pixels an image
-    may be off in each direction. The learning rate rises over a twentieth of the steps and then falls
-    to zero along a cosine.
+    The learning rate rises over a twentieth of the steps and then falls to zero along a cosine.
     """
 
     steps: int = 400
     batch_size: int = 64
     learning_rate: float = 0.003
     temperature: float = 2.0
-    mixed: float = 0.5
-    moved: int = 1
 
 
-def teach(
-    student: nn.Module,
-    teacher: nn.Module,
-    inputs: NDArray[np.float32],
-    lesson: Lesson,
-    *,
-    seed: int,
-    labels: NDArray[np.int64] | None = None,
-    from_labels: float = 0.0,
-) -> None:
-    """Train `student` in place towards `teacher` on `inputs`, and leave it ready to predict.
+@dataclass(frozen=True)
+class Questions:
+    """Inputs `(n, ...)` and the teacher's logits `(n, classes)` on them, for any number of students."""
 
-    With labels the loss is a CE + (1 - a) T^2 KL where a is `from_labels`; mixtures have mixed labels.
+    x: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+
+def ask(teacher: nn.Module, inputs: NDArray[np.float32], *, count: int = 32_768, seed: int) -> Questions:
+    """Return `count` questions made of `inputs`, and the teacher's answers: the same for the same seed."""
+    rng = generator(seed, "questions")
+    first, second = rng.integers(0, len(inputs), (2, count))
+    mix = rng.random(count, np.float32)
+    mix *= rng.random(count) < MIXED
+    weight = mix.reshape(-1, *[1] * (inputs.ndim - 1))
+    x = (1 - weight) * inputs[first] + weight * inputs[second]
+    if x.ndim == 4:  # images: channels, height, width
+        x = _moved(x, rng.integers(-MOVED, MOVED + 1, (2, count)))
+    return Questions(x, predict(teacher, x))
+
+
+def teach(student: nn.Module, questions: Questions, lesson: Lesson, *, seed: int) -> None:
+    """Train `student` in place to give the answers, and leave it ready to predict.
+
     The same seed gives the same bits.
     """
-    rng = generator(seed, "lesson")
-    share = from_labels if labels is not None else 0.0
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
     rule = torch.optim.AdamW(trained, lr=lesson.learning_rate, weight_decay=1e-4)
-    teacher.eval()
+    x, wanted = torch.tensor(questions.x), torch.tensor(questions.logits)
     with reproducible(seed):
         student.train()
-        for step in range(lesson.steps):
+        for step, batch in enumerate(_batches(len(x), lesson, seed)):
             for group in rule.param_groups:
                 group["lr"] = lesson.learning_rate * _pace(step, lesson.steps)
-            x, pairs, mix = draw(inputs, lesson, rng)
-            asked = torch.tensor(x)
-            with torch.no_grad():
-                wanted = teacher(asked)
-            answer = student(asked)
-            loss = (1 - share) * divergence(answer, wanted, lesson.temperature)
-            if labels is not None and share:
-                first, second = (torch.tensor(labels[rows]) for rows in pairs)
-                weight = torch.tensor(mix)
-                loss = (
-                    loss
-                    + share
-                    * (
-                        (1 - weight) * functional.cross_entropy(answer, first, reduction="none")
-                        + weight * functional.cross_entropy(answer, second, reduction="none")
-                    ).mean()
-                )
+            loss = divergence(student(x[batch]), wanted[batch], lesson.temperature)
             rule.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             rule.step()
@@ -96,33 +92,26 @@ def divergence(answer: torch.Tensor, wanted: torch.Tensor, temperature: float) -
     )
 
 
-def draw(
-    inputs: NDArray[np.float32], lesson: Lesson, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]:
-    """Return a batch of new inputs, the rows each was mixed from, and the second one's share in it."""
-    first, second = rng.integers(0, len(inputs), (2, lesson.batch_size))
-    mix = rng.random(lesson.batch_size, np.float32)
-    mix *= rng.random(lesson.batch_size) < lesson.mixed
-    weight = mix.reshape(-1, *[1] * (inputs.ndim - 1))
-    x = (1 - weight) * inputs[first] + weight * inputs[second]
-    if lesson.moved and x.ndim == 4:  # images: channels, height, width
-        x = np.stack([_moved(image, *rng.integers(-lesson.moved, lesson.moved + 1, 2)) for image in x])
-    return x, (first, second), mix
+def _batches(count: int, lesson: Lesson, seed: int) -> Iterator[torch.Tensor]:
+    """Yield the rows of each step: pass after pass, each in an order of its own."""
+    rng = generator(seed, "batches")
+    order = np.zeros(0, np.int64)
+    for _ in range(lesson.steps):
+        if len(order) < lesson.batch_size:
+            order = rng.permutation(count)
+        yield torch.tensor(order[: lesson.batch_size])
+        order = order[lesson.batch_size :]
 
 
-def _moved(image: NDArray[np.float32], down: int, right: int) -> NDArray[np.float32]:
-    """Return the image `(channels, height, width)` moved, with zeros where nothing came from."""
-    moved = np.zeros_like(image)
-    height, width = image.shape[1:]
-    to_rows, from_rows = (
-        slice(max(down, 0), height + min(down, 0)),
-        slice(max(-down, 0), height - max(down, 0)),
-    )
-    to_columns, from_columns = (
-        slice(max(right, 0), width + min(right, 0)),
-        slice(max(-right, 0), width - max(right, 0)),
-    )
-    moved[:, to_rows, to_columns] = image[:, from_rows, from_columns]
+def _moved(images: NDArray[np.float32], by: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return images `(n, channels, height, width)` moved by `(2, n)` pixels, with zeros behind them."""
+    height, width = images.shape[2:]
+    framed = np.pad(images, ((0, 0), (0, 0), (MOVED, MOVED), (MOVED, MOVED)))
+    moved = np.empty_like(images)
+    for down in range(2 * MOVED + 1):
+        for right in range(2 * MOVED + 1):
+            rows = (by[0] == down - MOVED) & (by[1] == right - MOVED)
+            moved[rows] = framed[rows, :, down : down + height, right : right + width]
     return moved
 
 

@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ def macs(network: nn.Module, input_shape: tuple[int, ...]) -> int:
 
     def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         nonlocal total
-        # Every output of a layer is one product of a kernel (all axes of the weight but the first) with inputs.
+        # Every output is one product of a kernel, all axes of the weight but the first, with inputs.
         total += output.numel() * math.prod(module.get_parameter("weight").shape[1:])
 
     hooks = [module.register_forward_hook(count) for module in weighty(network).values()]
@@ -108,7 +109,7 @@ def folded(network: nn.Module) -> nn.Module:
     copied = copy.deepcopy(network).eval()
     for sequence in [module for module in copied.modules() if isinstance(module, nn.Sequential)]:
         names = list(sequence._modules)
-        for before, after in zip(names, names[1:], strict=False):
+        for before, after in pairwise(names):
             layer, norm = sequence._modules[before], sequence._modules[after]
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 sequence._modules[before] = fuse_conv_bn_eval(layer, norm)

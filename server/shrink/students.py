@@ -72,24 +72,26 @@ def _mlp(width: int, input_shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def _conv(width: int, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """3x3 convolutions of `width`, 2 and 2 times that many channels, and a linear layer."""
+    """3x3 convolutions of half the width, the width and the width, and a linear layer."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    size = _stem(layers, input_shape, width)
-    for i, (inputs, outputs) in enumerate([(width, 2 * width), (2 * width, 2 * width)], start=1):
-        _norm_relu(layers, f"conv{i}", nn.Conv2d(inputs, outputs, 3, padding=1))
-        size = _halved(layers, f"pool{i}", size)
-    return _headed(layers, size, 2 * width, classes)
+    inputs = -(-width // 2)
+    size = _stem(layers, input_shape, inputs)
+    for i in (1, 2):
+        _norm_relu(layers, f"conv{i}", nn.Conv2d(inputs, width, 3, padding=1))
+        size, inputs = _halved(layers, f"pool{i}", size), width
+    return _headed(layers, size, width, classes)
 
 
 def _depthwise(width: int, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A 3x3 filter for each channel, then 1x1 mixtures of them (MobileNet: Howard et al. 2017, 1704.04861)."""
+    """A 3x3 filter a channel, then 1x1 mixtures (MobileNet: Howard et al. 2017, arXiv 1704.04861)."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    size = _stem(layers, input_shape, width)
-    for i, (inputs, outputs) in enumerate([(width, 2 * width), (2 * width, 2 * width)], start=1):
+    inputs = -(-width // 2)
+    size = _stem(layers, input_shape, inputs)
+    for i in (1, 2):
         _norm_relu(layers, f"filter{i}", nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs))
-        _norm_relu(layers, f"mix{i}", nn.Conv2d(inputs, outputs, 1))
-        size = _halved(layers, f"pool{i}", size)
-    return _headed(layers, size, 2 * width, classes)
+        _norm_relu(layers, f"mix{i}", nn.Conv2d(inputs, width, 1))
+        size, inputs = _halved(layers, f"pool{i}", size), width
+    return _headed(layers, size, width, classes)
 
 
 FAMILIES: dict[str, Callable[[int, tuple[int, ...], int], nn.Module]] = {

@@ -1,0 +1,79 @@
+"""Claim: a search on validation data finds better bit widths than a hand does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from examples.articles.claim import Claim, Row, main
+from examples.articles.school import School
+from phloem.server.shrink.lessons import Lesson
+from phloem.server.shrink.search import search
+from phloem.server.shrink.trial import Task, smallest, uniform
+
+BITS, SHARES = (2, 3, 4, 6, 8), (0.0, 0.25, 0.375, 0.5, 0.625, 0.75)
+TRIALS = 30
+ALLOWED_POINTS = {"digits": 0.5, "fashion_mnist": 1.0}
+"""How far the hand's choice may be below the teacher on validation."""
+
+
+def measure(school: School) -> list[Row]:
+    """Try the grid a hand would, then search; both get the same lessons and are judged on validation."""
+    federation = school.federation
+    steps = 200 if school.data == "digits" else 100
+    task = Task(
+        school.teacher,
+        federation.proxy,
+        federation.validation,
+        Lesson(steps=steps, learning_rate=0.005),
+        school.seed,
+    )
+    least = (school.accuracy(school.teacher, "validation") - ALLOWED_POINTS[school.data]) / 100
+    grid = list(product(BITS, SHARES)) if school.data == "digits" else list(product((2, 3, 4), SHARES[2:]))
+    by_hand = smallest([task.carry_out(uniform(task, bits, share)) for bits, share in grid], least)
+    if by_hand is None:
+        return []
+    found = smallest(search(task, TRIALS), by_hand.validation.accuracy)
+    rows: list[Row] = [
+        {
+            "what": what,
+            "bytes": len(trial.data),
+            "validation": 100 * trial.validation.accuracy,
+            "test": school.accuracy(trial.network),
+            "fewer_bytes": 1 - len(trial.data) / len(by_hand.data),
+            "tried": tried,
+        }
+        for what, trial, tried in (("by hand", by_hand, len(grid)), ("searched", found, TRIALS))
+        if trial is not None
+    ]
+    return rows
+
+
+def verdict(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Say it in figures."""
+    parts = [
+        f"{data}: {rows['searched']['bytes']:,.0f} bytes against {rows['by hand']['bytes']:,.0f}, "
+        f"{rows['searched']['fewer_bytes']:.0%} fewer, validation {rows['searched']['validation']:.2f} "
+        f"against {rows['by hand']['validation']:.2f} %, test {rows['searched']['test']:.2f} against "
+        f"{rows['by hand']['test']:.2f} %"
+        for data, rows in found.items()
+        if "searched" in rows
+    ]
+    return f"True, in {TRIALS} trials. " + "; ".join(parts) + "."
+
+
+CLAIM = Claim(
+    name="search",
+    says="The best bit width is found by grid or Bayesian search on a validation set.",
+    as_written="min d' subject to L(theta') = L(theta)",
+    corrected="the Pareto front of (bytes of the real file, validation accuracy): L(theta') <= L(theta) + e",
+    measure=measure,
+    verdict=verdict,
+)
+
+if __name__ == "__main__":
+    main(CLAIM)
