@@ -127,17 +127,25 @@ def _context(setup: Setup, state: Mapping[str, bytes], own: Mapping[str, Any]) -
     settings = from_content(content, [])
     if isinstance(settings, Error) or not {"run", "node"} <= set(settings.config_records):
         raise ProtocolError("A Welcome should bring the settings of run and node. Found none.")
-    records = RecordDict()
-    for name, raw in state.items():
-        records.update(unpack(raw))
-        assert name in records
     return Context(
         run_id=RUN,
         node_id=setup.node,
         node_config={**_plain(settings.config_records["node"]), **own},
-        state=records,
+        state=read_records(state),
         run_config=_plain(settings.config_records["run"]),
     )
+
+
+def read_records(state: Mapping[str, bytes]) -> RecordDict:
+    """Return a Context's records as a journal keeps them.
+
+    Raises:
+        ProtocolError: they are not what a node wrote.
+    """
+    records = RecordDict()
+    for raw in state.values():
+        records.update(unpack(raw))
+    return records
 
 
 def _plain(record: ConfigRecord) -> dict[str, Any]:

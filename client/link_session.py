@@ -59,6 +59,8 @@ class Device:
     say: Callable[[str], None] = lambda text: None
     threaded: bool = True
     """Whether tasks run beside the event loop; without, many light devices share one thread."""
+    answers: Callable[[Node, Any, int, bool], Answers] = field(default_factory=lambda: Answers)
+    """What makes the way up of a stream."""
 
     async def attend(self) -> None:
         """Stay connected until the run is over, or for ever where the device is to stay.
@@ -116,7 +118,7 @@ class Device:
             raise RunError("The server should begin with a Welcome. Found something else: is it phloem's?")
         self._begin(down.welcome)
         self.say(f"Connected to {self.membership.target}.")
-        answers = _Answers(self.node, call, down.welcome.most_bytes, self.threaded)
+        answers = self.answers(self.node, call, down.welcome.most_bytes, self.threaded)
         for number in down.welcome.wanted:
             await answers.send(number, b"", ())
         inflater = Inflater()
@@ -141,7 +143,7 @@ class Device:
 
 
 @dataclass
-class _Answers:
+class Answers:
     """The way up of one stream."""
 
     node: Node
