@@ -38,7 +38,7 @@ class Patience:
     """How a device behaves when the server is not there; times in seconds."""
 
     first_s: float = 0.5
-    most_s: float = 60.0
+    most_s: float = 30.0
     keepalive_s: float = 240.0
     """An idle connection is tried after so long, which keeps a NAT's memory of it fresh; about 80 bytes."""
     stay: bool = True
@@ -81,7 +81,8 @@ class Device:
             except grpc.aio.AioRpcError as error:
                 if error.code() in FINAL:
                     raise RunError(f"The server refused this device. {error.details()}") from None
-                why = f"No connection to {self.membership.target}: {error.details()}."
+                reason = str(error.details()).rsplit("Failed to connect to remote host: ")[-1]
+                why = f"No connection to {self.membership.target}: {reason}."
             failures = 0 if time.monotonic() - began > self.patience.most_s else failures
             wait_s = self.patience.wait_s(failures, rng)
             failures += 1
