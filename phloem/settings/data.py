@@ -66,7 +66,7 @@ class DataConfig(Section):
     shape: Sizes = ()
     """The shape of an input from `stream:`; empty to look at the first one."""
     lags: Annotated[int, Field(ge=0, le=1000)] = 0
-    """So many earlier labels and prices as inputs, with `elec2:`."""
+    """What was known so many periods earlier as inputs, with `elec2:`."""
     window: Annotated[int, Field(ge=1, le=10_000)] = 32
     """How many characters an input has, with `tinyshakespeare:`."""
 
