@@ -30,8 +30,11 @@ DATA = ("digits", "fashion_mnist")
 SUBSET = {"train": 8000, "proxy": 4000, "validation": 2000, "test": 4000}
 LARGE = 16
 
-AFTER_PRUNING = Lesson(steps=400)
-STUDENTS = Lesson(steps=2000, learning_rate=0.02)
+AFTER_PRUNING = Lesson(steps=300)
+STUDENTS = {
+    "digits": Lesson(steps=1500, learning_rate=0.02),
+    "fashion_mnist": Lesson(steps=1000, learning_rate=0.02),
+}
 
 
 @dataclass(frozen=True)

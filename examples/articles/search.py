@@ -15,7 +15,7 @@ from phloem.server.shrink.lessons import Lesson
 from phloem.server.shrink.search import search
 from phloem.server.shrink.trial import Task, smallest, uniform
 
-BITS, SHARES = (2, 3, 4, 6, 8), (0.0, 0.25, 0.375, 0.5, 0.625, 0.75)
+BITS, SHARES = (2, 3, 4, 6), (0.25, 0.375, 0.5, 0.625, 0.75)
 TRIALS = 30
 ALLOWED_POINTS = {"digits": 0.5, "fashion_mnist": 1.0}
 """How far the hand's choice may be below the teacher on validation."""
@@ -24,16 +24,17 @@ ALLOWED_POINTS = {"digits": 0.5, "fashion_mnist": 1.0}
 def measure(school: School) -> list[Row]:
     """Try the grid a hand would, then search; both get the same lessons and are judged on validation."""
     federation = school.federation
-    steps = 200 if school.data == "digits" else 100
+    steps = 150 if school.data == "digits" else 100
     task = Task(
         school.teacher,
+        school.questions,
         federation.proxy,
         federation.validation,
         Lesson(steps=steps, learning_rate=0.005),
         school.seed,
     )
     least = (school.accuracy(school.teacher, "validation") - ALLOWED_POINTS[school.data]) / 100
-    grid = list(product(BITS, SHARES)) if school.data == "digits" else list(product((2, 3, 4), SHARES[2:]))
+    grid = list(product(BITS, SHARES))
     by_hand = smallest([task.carry_out(uniform(task, bits, share)) for bits, share in grid], least)
     if by_hand is None:
         return []

@@ -13,7 +13,7 @@ from examples.articles.school import STUDENTS, School
 from phloem.server.shrink.graph import to_onnx
 from phloem.server.shrink.int8 import quantise
 from phloem.server.shrink.lessons import teach
-from phloem.server.shrink.network import folded, parameters
+from phloem.server.shrink.network import folded, parameters, predict
 from phloem.server.shrink.quality import quality
 from phloem.server.shrink.session import answers
 from phloem.server.shrink.students import fitting
@@ -31,8 +31,10 @@ def measure(school: School) -> list[Row]:
             if kind.family == "mlp":
                 continue
             student = kind.build(school.shape, federation.classes, seed=school.seed)
-            teach(student, school.questions, STUDENTS, seed=school.seed)
-            tried.append((school.accuracy(student, "validation"), kind, student))
+            teach(student, school.questions, STUDENTS[school.data], seed=school.seed)
+            validation = federation.validation
+            scores = quality(predict(student, validation.x), validation.y)
+            tried.append(((scores.accuracy, -scores.loss), kind, student))
         _, kind, student = max(tried, key=lambda one: one[0])
         graph = to_onnx(student, school.shape)
         chosen, _ = quantise(graph, federation.proxy, federation.validation.x)
