@@ -1,14 +1,15 @@
 """One update encoded at one step after the other, until it meets its target.
 
-What does not depend on the step is kept between attempts: the matrices, their components, and, while the
-step moves little, the mode that won for each.
+First steps are surveyed: every tensor in every mode, large ones by samples. Then, with the modes and ranks
+that the survey chose, whole encodings close in on the target, which their sizes do smoothly.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +18,22 @@ from phloem.compression.entropy import Encoder, Scale, StreamFull
 from phloem.compression.factors import Components
 from phloem.compression.modes import Mode, as_matrix
 from phloem.compression.rate import (
-    CLOSE,
-    KNOBS_AN_OCTAVE,
+    CODES_AN_OCTAVE,
     MOST_CODE,
-    SHADES,
+    PRICE,
+    STEP_BITS,
+    Path,
     Probe,
     code_of,
-    price_of,
     search,
     step_of,
 )
+from phloem.compression.sketch import first_step
 from phloem.compression.stage import Warm
-from phloem.compression.trials import Choice, encode_again, encode_tensor
+from phloem.compression.trials import Choice, encode_tensor, survey_tensor
 from phloem.compression.update import FLOAT_BYTES, Schema, Update
 from phloem.compression.wire import varint_bytes
 
-STEP_BITS = 16
 END_BITS, END_MARK = 8, 0xA5
 """What follows the last tensor: any end of a stream is the end of some update, but rarely after this mark."""
 
@@ -42,11 +43,22 @@ NOTHING = b"\0"
 SPARE_BYTES = 64
 """What a tensor may take over its dense size."""
 
-SAME_MODES = 3 * KNOBS_AN_OCTAVE // 2
-"""While the step moves by less, modes are not tried again."""
-
 ROOM = 4.0
 """Attempts that take so many times their target are given up."""
+
+MOST_SURVEYS = 6
+NEAR_ENOUGH = 0.25
+"""In octaves of what is measured: nearer to the target the modes are those of the target."""
+
+SIZE_SLOPE, ERROR_SLOPE = -0.7, 1.5
+"""How the logarithms of a size and of an error move with the step's, where nothing better is known."""
+
+MOST_ROUNDS = 3
+ROTATED_SIGNS = {Mode.SIGNS: Mode.ROTATED}
+CLOSE_ENOUGH = 0.98
+
+MOST_SHIFT = 40
+"""Only values that are smaller or larger than other ones by such a power of two are scaled."""
 
 STEP_KEY = "rdo/step"
 RIGHT_KEY = "rdo/right/"
@@ -71,8 +83,18 @@ class SizeTarget:
 class Made:
     """An encoded update, its squared error over its square, and how its tensors were coded."""
 
-    knob: int
+    code: int
     payloads: list[bytes]
+    nmse: float
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What an update would take at a code, about, in bytes and error, and how its tensors should be coded."""
+
+    code: int
+    size: float
     nmse: float
     choices: tuple[Choice, ...]
 
@@ -80,19 +102,26 @@ class Made:
 class Attempts:
     """The encodings of one update."""
 
-    def __init__(self, update: Update, schema: Schema, warm: Warm, seed: int) -> None:
+    def __init__(self, update: Update, schema: Schema, warm: Warm, seed: int, factors: bool = True) -> None:
         """Prepare an update; `warm` is what an earlier one of the same model gave."""
         self._names = [spec.name for spec in schema.tensors if spec.size]
         self._limits = [FLOAT_BYTES * spec.size + SPARE_BYTES for spec in schema.tensors]
         self._full = [bool(spec.size) for spec in schema.tensors]
+        self._factors = factors
         matrices = [as_matrix(update[name]) for name in self._names]
         square = sum(float(np.square(matrix, dtype=np.float64).sum()) for matrix in matrices)
         self._rms = math.sqrt(square / max(schema.parameters, 1))
         # By a power of two, which is exact: now the squares of the largest float32 numbers are finite.
-        self._shift = math.frexp(self._rms)[1]
+        shift = math.frexp(self._rms)[1]
+        self._shift = shift if abs(shift) > MOST_SHIFT else 0
         self._square = math.ldexp(square, -2 * self._shift)
         self._components = [
-            Components(np.ldexp(matrix, -self._shift), (seed, place), warm.get(RIGHT_KEY + name))
+            Components(
+                np.ldexp(matrix, -self._shift) if self._shift else matrix,
+                self._shift,
+                (seed, place),
+                warm.get(RIGHT_KEY + name),
+            )
             for place, (name, matrix) in enumerate(zip(self._names, matrices, strict=True))
         ]
         largest = max((float(np.abs(matrix).max()) for matrix in matrices), default=0.0)
@@ -100,110 +129,150 @@ class Attempts:
         self._most = code_of(4 * math.sqrt(square))  # no factor has a larger value than the norm
         self._start = int(warm[STEP_KEY][0]) if STEP_KEY in warm else None
         self._room = sum(self._limits)
-        self._last: Made | None = None
 
     def search(self, size: SizeTarget | None, nmse: float | None) -> Made | None:
         """The encoding nearest to a target of size or error within it; None where there is none."""
         if self._rms == 0:
             return self._nothing(size)
-        if nmse is not None:
-            best = search(self._error_probe(None), nmse, self._first(nmse), rising=True).best
-            if best and best.made and best.measure < CLOSE * nmse:
-                fixed = search(self._error_probe(best.made), nmse, best.knob + SHADES, rising=True).best
-                best = min((probe for probe in (best, fixed) if probe), key=lambda probe: probe.loss)
-            return best.made if best else None
-        assert size is not None
-        self._room = int(ROOM * size.most) + SPARE_BYTES
-        bits = 8 * max(size.most - size.overhead, 1) / sum(c.matrix.size for c in self._components)
-        found = search(
-            self._size_probe(size, None), size.most, self._first(4.0 ** -min(bits, 16)), rising=False
-        )
-        best, over = found.best, found.over
-        if over and over.made and not (best and best.measure >= CLOSE * size.most):
-            # Between two steps a mode or a rank changed, and the size jumped: keep what the larger one chose.
-            fixed = search(
-                self._size_probe(size, over.made), size.most, over.knob + SHADES, rising=False
-            ).best
-            best = min(
-                (probe for probe in (best, fixed) if probe), key=lambda probe: probe.loss, default=None
+        if size is not None:
+            self._room = int(ROOM * size.most) + SPARE_BYTES
+
+            def size_probe(choices: Sequence[Choice], code: int) -> Probe[Made | None]:
+                made = self._make(code, choices)
+                taken = size.size(made.payloads) if made else math.inf
+                return Probe(code, taken, made.nmse if made else math.inf, made)
+
+            fixed = size.size([b""] * len(self._full))
+            found = self._approach(
+                lambda survey: survey.size + fixed, size_probe, size.most, SIZE_SLOPE, self._first(size, nmse)
             )
-        return best.made if best else self._nothing(size)
+            return found or self._nothing(size)
+        assert nmse is not None
+
+        def error_probe(choices: Sequence[Choice], code: int) -> Probe[Made | None]:
+            made = self._make(code, choices)
+            if made is None:  # larger than dense: without error, but not what anybody wants
+                return Probe(code, 0.0, math.inf, None)
+            return Probe(code, made.nmse, sum(map(len, made.payloads)), made)
+
+        return self._approach(
+            lambda survey: survey.nmse, error_probe, nmse, ERROR_SLOPE, self._first(size, nmse)
+        )
 
     def warm(self, made: Made) -> Warm:
         """What to begin with at the next update."""
         warm: dict[str, NDArray[np.float32]] = {}
         if any(choice.mode is not Mode.ZERO for choice in made.choices):
-            warm[STEP_KEY] = np.array([made.knob], np.float32)
+            warm[STEP_KEY] = np.array([made.code], np.float32)
         for name, components, choice in zip(self._names, self._components, made.choices, strict=True):
             if choice.rank:
                 warm[RIGHT_KEY + name] = components.right
         return warm
 
-    def _first(self, nmse: float) -> int:
-        """The knob to begin with: that of the update before, or one for Gaussian values."""
-        return self._start or code_of(self._rms * math.sqrt(12 * nmse)) * SHADES
+    def _approach(
+        self,
+        measure: Callable[[Survey], float],
+        probe: Callable[[Sequence[Choice], int], Probe[Made | None]],
+        target: float,
+        slope: float,
+        start: int,
+    ) -> Made | None:
+        """Survey until modes are known, then encode; again where those turn out to be another target's."""
+        best: Probe[Made | None] | None = None
+        code = start
+        choices: tuple[Choice, ...] = ()
+        for _ in range(MOST_ROUNDS):
+            if any(choice.mode is Mode.SIGNS for choice in choices) and best is None:
+                # Signs take a bit each at any step; rotated, the same values take as little as one wants.
+                choices = tuple(replace(c, mode=ROTATED_SIGNS.get(c.mode, c.mode)) for c in choices)
+            else:
+                path = Path(target, slope)
+                survey = self._survey_near(measure, path, code)
+                if survey is None:
+                    break
+                choices, slope = survey.choices, path.slope
+                code = Path(target, slope).next_code(survey.code, measure(survey))
+            found = search(partial(probe, choices), Path(target, slope), code)
+            if found.best and (best is None or found.best.loss < best.loss):
+                best = found.best
+            if found.best and found.best.measure >= CLOSE_ENOUGH * target:
+                break
+            code = found.best.code if found.best else code + round(math.copysign(CODES_AN_OCTAVE, -slope))
+        return best.made if best else None
+
+    def _survey_near(self, measure: Callable[[Survey], float], path: Path, code: int) -> Survey | None:
+        """A survey near a target, or, where tensors drop out at once and there is none, of what is larger."""
+        taken: Survey | None = None
+        left = math.inf
+        for _ in range(MOST_SURVEYS):
+            survey = self._survey(code)
+            found = measure(survey) if survey else (0.0 if path.slope > 0 else ROOM * path.target)
+            gap = abs(math.log2(path.target / max(found, 1e-300)))
+            if survey and (taken is None or gap < NEAR_ENOUGH or (left > 1 and survey.size > taken.size)):
+                taken, left = survey, gap
+            if gap < NEAR_ENOUGH:
+                break
+            code = path.next_code(code, found)
+        return taken
+
+    def _first(self, size: SizeTarget | None, nmse: float | None) -> int:
+        """The code to begin with: that of the update before, or one from a sketch."""
+        if self._start is not None:
+            return self._start
+        bits = 8 * max(size.most - size.overhead, 1) if size else None
+        error = nmse * self._square if nmse else None
+        step = first_step(self._components, self._factors, bits, error)
+        return code_of(math.ldexp(step, self._shift))
 
     def _nothing(self, size: SizeTarget | None) -> Made | None:
         """The encoding of zeros, if it is within the target."""
-        zero = Choice(Mode.ZERO, 0, math.inf, 0.0, 0.0)
-        made = Made(MOST_CODE * SHADES, cut(NOTHING, [1] * len(self._full)), 1.0, (zero,) * len(self._names))
+        zero = Choice(Mode.ZERO, 0, 0.0, 0.0)
+        made = Made(MOST_CODE, cut(NOTHING, [1] * len(self._full)), 1.0, (zero,) * len(self._names))
         return made if size is None or size.size(made.payloads) <= size.most else None
 
-    def _size_probe(self, size: SizeTarget, like: Made | None) -> Callable[[int], Probe[Made | None]]:
-        """Probe for the size; of two within the target that with less error is better."""
+    def _scale(self, code: int) -> tuple[int, Scale]:
+        code = min(max(code, self._least), self._most)
+        return code, Scale(math.ldexp(step_of(code), -self._shift), PRICE)
 
-        def probe(knob: int) -> Probe[Made | None]:
-            made = self._at(knob, like)
-            taken = size.size(made.payloads) if made else math.inf
-            return Probe(knob, taken, made.nmse if made else math.inf, made)
-
-        return probe
-
-    def _error_probe(self, like: Made | None) -> Callable[[int], Probe[Made | None]]:
-        """Probe for the error; what is larger than dense has none, but is not what anybody wants."""
-
-        def probe(knob: int) -> Probe[Made | None]:
-            made = self._at(knob, like)
-            if made is None:
-                return Probe(knob, 0.0, math.inf, None)
-            return Probe(knob, made.nmse, sum(map(len, made.payloads)), made)
-
-        return probe
-
-    def _at(self, knob: int, like: Made | None) -> Made | None:
-        """Encode at one knob, with the choices of `like` or its own; None where that is larger than dense."""
-        code = min(max(knob // SHADES, self._least), self._most)
-        scale = Scale(math.ldexp(step_of(code), -self._shift), price_of(knob))
+    def _survey(self, code: int) -> Survey | None:
+        """Try every tensor in every mode; None where that is far larger than the target."""
+        code, scale = self._scale(code)
         encoder = Encoder(min(sum(self._limits), self._room))
-        last = self._last if self._last and abs(knob - self._last.knob) < SAME_MODES else None
-        cuts: list[int] = []
+        encoder.number(-1, STEP_BITS, code)
         choices: list[Choice] = []
-        error = 0.0
+        try:
+            for components in self._components:
+                choices.append(survey_tensor(components, encoder, scale, self._factors))
+        except StreamFull:
+            return None
+        bits = STEP_BITS + END_BITS + sum(choice.bits for choice in choices)
+        error = sum(choice.error for choice in choices)
+        return Survey(code, bits / 8, error * scale.step**2 / self._square, tuple(choices))
+
+    def _make(self, code: int, choices: Sequence[Choice]) -> Made | None:
+        """Encode at one code; None where that is larger than dense."""
+        code, scale = self._scale(code)
+        scale = replace(scale, whole=True, dense=scale.dense / 2)
+        encoder = Encoder(min(sum(self._limits), self._room))
+        cuts: list[int] = []
+        made: list[Choice] = []
         try:
             encoder.number(-1, STEP_BITS, code)
             for full in self._full:
                 if full:
-                    components = self._components[len(choices)]
-                    if like:
-                        choice = encode_again(components, encoder, scale, like.choices[len(choices)])
-                    else:
-                        nearby = last.choices[len(choices)] if last else None
-                        choice = encode_tensor(components, encoder, scale, nearby)
-                    choices.append(choice)
-                    error += choice.error
+                    place = len(made)
+                    made.append(encode_tensor(self._components[place], encoder, scale, choices[place]))
                 cuts.append(encoder.shifts)
             encoder.number(-1, END_BITS, END_MARK)
         except StreamFull:
             return None
-        if all(choice.mode is Mode.ZERO for choice in choices):
+        if all(choice.mode is Mode.ZERO for choice in made):
             return self._nothing(None)
         payloads = cut(encoder.finish(), cuts)
         if any(len(payload) > limit for payload, limit in zip(payloads, self._limits, strict=True)):
             return None
-        made = Made(knob, payloads, error * scale.step**2 / self._square, tuple(choices))
-        if not (last or like):
-            self._last = made
-        return made
+        error = sum(choice.error for choice in made)
+        return Made(code, payloads, error * scale.step**2 / self._square, tuple(made))
 
 
 def cut(stream: bytes, cuts: Sequence[int]) -> list[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,26 +17,26 @@ from numpy.typing import NDArray
 from phloem.compression.kernels.coder import CODE, FULL_RANGE, HELD, LOW, RANGE, READ, WAITING, WRITTEN
 from phloem.compression.kernels.decoding import decode_rows
 from phloem.compression.kernels.encoding import MOST_WORDS, encode_rows
-from phloem.compression.kernels.side import decode_number, encode_number
-from phloem.compression.kernels.tables import COUNT_BITS, LEVELS, fresh_models, fresh_weights
-from phloem.compression.kernels.trellis import GUESSED, STATES, fresh_chances
+from phloem.compression.kernels.frequencies import Book, Costs, Finder, Starts, fresh_tables
+from phloem.compression.kernels.side import decode_number, decode_signs, encode_number, encode_signs
+from phloem.compression.kernels.tables import COUNT_BITS, PLAIN_MODELS
+from phloem.compression.kernels.trellis import STATES
 from phloem.errors import CorruptUpdate
 
 Values = NDArray[np.float32]
 Integers = NDArray[np.int32]
 
-KINDS = 3
-"""Kinds of planes with models of their own: values, right factors, left factors."""
+KINDS, BOOKS = 3, 2
+"""Kinds of planes with models of their own: values, right factors, left factors. These two share tables."""
 
 SIDE_MODELS = 1024
 RANGE_BITS = FULL_RANGE.bit_length() - 1
 START_WORDS = RANGE_BITS // 16
+EVEN = 1 << 21 << COUNT_BITS
+"""A model that knows nothing."""
 
-
-DENSE = 0.25
+DENSE = 0.0625
 """Sparser rows gain nothing from dependent quantization."""
-
-FIRST_CHANCES = fresh_chances(KINDS)
 
 
 class StreamFull(Exception):
@@ -46,12 +47,14 @@ class StreamFull(Exception):
 class Scale:
     """How values become integers: the `step`, and Lagrange's `price` of a bit in squared steps.
 
-    Rows whose mean magnitude is `dense` steps or more are quantized dependently.
+    Rows whose mean magnitude is `dense` steps or more are quantized dependently. With `whole`, rows whose
+    values are not worth their bits together are written all the same.
     """
 
     step: float
     price: float
     dense: float = DENSE
+    whole: bool = False
 
     @property
     def inverse(self) -> float:
@@ -59,20 +62,27 @@ class Scale:
         return 1 / self.step
 
 
+@cache
+def _fresh() -> tuple[Book, Starts, Finder, Costs]:
+    book, starts, finder, costs = fresh_tables()
+    each = (BOOKS, 1)
+    return np.tile(book, each), np.tile(starts, each), np.tile(finder, each), np.tile(costs, each)
+
+
 @dataclass(slots=True)
 class _Learned:
-    """What the coder has learned so far."""
+    """What the coder has learned so far: tables for magnitudes, and models for decisions."""
 
-    models: NDArray[np.uint32] = field(default_factory=lambda: fresh_models(KINDS))
-    weights: NDArray[np.int32] = field(default_factory=lambda: fresh_weights(KINDS))
-    side: NDArray[np.uint32] = field(
-        default_factory=lambda: np.full(SIDE_MODELS, 1 << 21 << COUNT_BITS, np.uint32)
-    )
-
-    chances: NDArray[np.float32] = field(default_factory=FIRST_CHANCES.copy)
+    book: NDArray[np.uint32] = field(default_factory=lambda: _fresh()[0].copy())
+    starts: NDArray[np.uint32] = field(default_factory=lambda: _fresh()[1].copy())
+    models: NDArray[np.uint32] = field(default_factory=lambda: np.full(KINDS * PLAIN_MODELS, EVEN, np.uint32))
+    side: NDArray[np.uint32] = field(default_factory=lambda: np.full(SIDE_MODELS, EVEN, np.uint32))
+    costs: NDArray[np.float32] = field(default_factory=lambda: _fresh()[3].copy())
 
     def copy(self) -> _Learned:
-        return _Learned(self.models.copy(), self.weights.copy(), self.side.copy(), self.chances.copy())
+        return _Learned(
+            self.book.copy(), self.starts.copy(), self.models.copy(), self.side.copy(), self.costs.copy()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +99,26 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows of a plane that are coded together, and how.
+    """A plane's kind, whether it is `relative`, and the activity of its columns to begin with.
 
-    `activity` is that of the columns, which coding moves; `first` numbers the first row within its plane.
+    Where it is relative, a row counts for its columns by its magnitudes over its scale.
     """
 
     kind: int
-    dependent: bool
-    start: int
-    first: int
-    activity: NDArray[np.int64]
+    relative: bool
+    start: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A plane that was written: its integers in half steps, if they were wanted, and the sums over it.
+
+    `dependents` tells which rows were quantized dependently, `sums` is what `add_residues` makes.
+    """
+
+    halves: Integers
+    dependents: NDArray[np.uint8]
+    sums: NDArray[np.float64]
 
 
 class Encoder:
@@ -116,20 +136,30 @@ class Encoder:
             raise StreamFull
         encode_number(place, bits, value, self._learned.side, self._state, self._words)
 
-    def rows(self, values: Values, scale: Scale, block: Block) -> Integers:
-        """Quantize and write rows; give what the decoder will see, in half steps."""
-        columns = values.shape[1]
-        halves = np.empty(values.shape, np.int32)
+    def rows(self, values: Values, scale: Scale, block: Block, keep: bool) -> Written:
+        """Quantize and write rows; give what the decoder will see, the integers only with `keep`."""
+        rows, columns = values.shape
+        learned = self._learned
+        halves = np.empty((rows if keep else 1, columns), np.int32)
+        dependents = np.empty(rows, np.uint8)
+        sums = np.zeros(5)
+        activity = np.full(columns, block.start, np.float32)
         full = encode_rows(
-            values, scale.inverse, scale.price, block.dependent, block.kind, block.start, block.first,
-            self._learned.models, self._learned.weights, self._state, self._words, block.activity,
-            self._learned.chances[block.kind], np.empty((LEVELS, 2, GUESSED), np.float32),
-            np.empty(columns, np.uint8), np.empty((columns, STATES), np.int32),
-            np.empty((columns, STATES), np.uint8), np.empty(columns, np.int32), halves,
+            values, scale.inverse, scale.price, scale.dense, scale.whole, block.kind, block.relative,
+            learned.models, learned.book, learned.starts, learned.costs, self._state, self._words, activity,
+            activity.view(np.int32), np.empty(columns, np.uint8), np.empty((columns, STATES), np.int32),
+            np.empty(columns, np.uint8), np.empty(columns, np.int32), halves, dependents, sums,
         )  # fmt: skip
         if full:
             raise StreamFull
-        return halves
+        return Written(halves, dependents, sums)
+
+    def signs(self, values: Values, size: float) -> None:
+        """Write the signs of values, one bit each, and their common magnitude."""
+        if self._state[WRITTEN] + self._state[WAITING] + values.size // 16 + MOST_WORDS > self._words.size:
+            raise StreamFull
+        self.number(-1, 32, int(np.array([size], np.float32).view(np.uint32)[0]))
+        encode_signs(values, self._state, self._words)
 
     @property
     def bits(self) -> float:
@@ -192,6 +222,7 @@ class Decoder:
         head = data[: 2 * START_WORDS].ljust(2 * START_WORDS, b"\0")
         self._state = np.array([int.from_bytes(head), FULL_RANGE, START_WORDS], np.int64)
         self._size = len(data)
+        self._finder = _fresh()[2].copy()
 
     def number(self, place: int, bits: int) -> int:
         """Read a number of so many bits."""
@@ -199,17 +230,31 @@ class Decoder:
         self._check_place()
         return value
 
-    def rows(self, shape: tuple[int, int], block: Block) -> Integers:
-        """Read rows, in half steps."""
+    def rows(self, shape: tuple[int, int], block: Block) -> tuple[Integers, NDArray[np.uint8]]:
+        """Read rows, in half steps, and which of them were quantized dependently."""
         halves = np.empty(shape, np.int32)
+        dependents = np.empty(shape[0], np.uint8)
+        activity = np.full(shape[1], block.start, np.float32)
+        learned = self._learned
         bad = decode_rows(
-            block.dependent, block.kind, block.start, block.first,
-            self._learned.models, self._learned.weights, self._state, self._words, block.activity, halves,
+            block.kind, block.relative, learned.models, learned.book, learned.starts, self._finder,
+            self._state, self._words, activity, activity.view(np.int32), np.empty(shape[1], np.uint8),
+            dependents, halves,
         )  # fmt: skip
         if bad:
             raise CorruptUpdate("A quantized value is larger than any encoder writes.")
         self._check_place()
-        return halves
+        return halves, dependents
+
+    def signs(self, shape: tuple[int, int]) -> Values:
+        """Invert `Encoder.signs`."""
+        size = np.array([self.number(-1, 32)], np.uint32).view(np.float32)[0]
+        if not 0 <= size < np.inf:
+            raise CorruptUpdate(f"A magnitude should be finite and not negative. Found {size}.")
+        values = np.empty(shape, np.float32)
+        decode_signs(values, size, self._state, self._words)
+        self._check_place()
+        return values
 
     @property
     def shifts(self) -> int:

@@ -32,6 +32,10 @@ SPARE = 4
 """Directions iterated beyond those wanted, so that the last wanted one converges."""
 
 COLD_ITERATIONS = 2
+RIDGE = 1e-6
+
+SAMPLE, FEWEST_ROWS = 1 << 16, 16
+"""So many values are enough for a survey, if they are of so many rows."""
 
 
 def most_rank(m: int, n: int) -> int:
@@ -39,11 +43,17 @@ def most_rank(m: int, n: int) -> int:
     return min(m, n, MOST_RANK, max(m * n // (m + n), 1))
 
 
+def sampling(matrix: Values) -> int:
+    """Which rows stand for all in a survey: every so many."""
+    return max(min(matrix.size // SAMPLE, len(matrix) // FEWEST_ROWS), 1)
+
+
 @dataclass
 class Components:
-    """The leading singular directions of one matrix, found as far as they were asked for."""
+    """A matrix, scaled down by 2**shift, and its leading singular directions, found as far as asked for."""
 
     matrix: Values
+    shift: int = 0
     seed: tuple[int, ...] = ()
     warm: Values | None = None
     right: Values = field(default_factory=lambda: np.empty((0, 0), np.float32))
@@ -104,5 +114,6 @@ def fit_left(matrix: Values, right: Values) -> Values:
     project(matrix, right, left)
     square = np.empty((right.shape[0], right.shape[0]))
     gram(right, square)
+    square[np.diag_indices_from(square)] += RIDGE  # rows that became alike once decoded have no one solution
     solve(square, left)
     return left

@@ -16,6 +16,7 @@ from phloem.errors import CorruptUpdate
 
 MODE_BITS = 3
 MODE_MODELS = 400
+LEVEL_BITS = 32
 RANK_BITS = MOST_RANK.bit_length() - 1
 RANK_MODELS = 420
 """Places of the mode's and the rank's models among the side models."""
@@ -32,6 +33,7 @@ class Mode(IntEnum):
     FACTORS = 2
     FACTORS_AND_PLANE = 3
     ROTATED = 4
+    SIGNS = 5
 
 
 def as_matrix(tensor: Values) -> Values:
@@ -65,6 +67,8 @@ def decode_tensor(decoder: Decoder, shape: tuple[int, int], step: float) -> Valu
         return unrotated(decode_plane(decoder, shape, step, VALUES))
     if mode is Mode.PLANE:
         return decode_plane(decoder, shape, step, VALUES)
+    if mode is Mode.SIGNS:
+        return decoder.signs(shape)
     if mode is Mode.ZERO:
         return np.zeros(shape, np.float32)
     rank = decoder.number(RANK_MODELS, RANK_BITS) + 1

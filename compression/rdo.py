@@ -19,14 +19,13 @@ from phloem.compression.attempts import (
     END_MARK,
     NOTHING,
     SPARE_BYTES,
-    STEP_BITS,
     Attempts,
     SizeTarget,
     cut,
 )
 from phloem.compression.entropy import Decoder, Values
 from phloem.compression.modes import decode_tensor, matrix_shape
-from phloem.compression.rate import LEAST_CODE, MOST_CODE, step_of
+from phloem.compression.rate import LEAST_CODE, MOST_CODE, STEP_BITS, step_of
 from phloem.compression.stage import StageBytes, Warm
 from phloem.compression.text import ByteCount, render
 from phloem.compression.update import FLOAT_BYTES, Schema, TensorSpec, Update
@@ -109,7 +108,7 @@ class Rdo:
         code = decoder.number(-1, STEP_BITS)
         if not LEAST_CODE <= code <= MOST_CODE:
             raise CorruptUpdate(
-                f"The step should be a normal float32 up to 2**127. Found the pattern {code:#06x}."
+                f"The step should be a normal float32 up to 2**127. Found the pattern {code:#07x}."
             )
         step = step_of(code)
         tensors: list[Values] = []

@@ -1,21 +1,30 @@
 """The choice of a mode for one tensor, by trying.
 
-Each mode that could win is really written, from the same state of the coder, and the one with the smallest
-squared error + price x bits stays. One price for all tensors is what gives each the rate it deserves.
+Each mode that could win is written from the same state of the coder, and that with the smallest squared
+error + price x bits stays. One price for all tensors is what gives each the rate it deserves. In a survey
+only some rows of a large plane are written, and count for all; what is sent is written whole.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from phloem.compression.entropy import Encoder, Scale, StreamFull, Values
-from phloem.compression.factors import FIRST_RANK, Components, fit_left
+from phloem.compression.factors import FIRST_RANK, Components, fit_left, sampling
 from phloem.compression.kernels.lowrank import add_products, normalize_rows
 from phloem.compression.kernels.points import energy, least_cost
-from phloem.compression.modes import MODE_BITS, MODE_MODELS, RANK_BITS, RANK_MODELS, Mode, has_factors
+from phloem.compression.modes import (
+    LEVEL_BITS,
+    MODE_BITS,
+    MODE_MODELS,
+    RANK_BITS,
+    RANK_MODELS,
+    Mode,
+    has_factors,
+)
 from phloem.compression.planes import LEFT, RIGHT, VALUES, encode_plane
 
 FACTOR_NOISE = 1 / 16
@@ -34,53 +43,50 @@ CHEAPEST_VALUE_BITS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A mode that was written, with its rank and `Scale.dense`, its error in squared steps, and its cost."""
+    """A mode, with its rank; its error in squared steps, and its bits."""
 
     mode: Mode
     rank: int
-    dense: float
     error: float
-    cost: float
+    bits: float
 
 
-def encode_tensor(components: Components, encoder: Encoder, scale: Scale, near: Choice | None) -> Choice:
-    """Write a tensor in the best mode, or, with what was best nearby, in that one unless zeros are better."""
-    trial = _Trial(components, encoder, scale)
+NONE = Choice(Mode.ZERO, 0, math.inf, math.inf)
+
+
+def survey_tensor(components: Components, encoder: Encoder, scale: Scale, factors: bool) -> Choice:
+    """Find the best mode, by samples; without `factors` only among those that code values as they are."""
+    trial = _Trial(components, encoder, scale, sampled=True)
     trial.write_zeros()
-    if near and near.mode is not Mode.ZERO:
-        rank = wanted_rank(components, scale) if near.rank else 0
-        trial.write_like(near, rank, near.dense)
-        return trial.settle()
-    if has_factors(components.matrix.shape):
+    trial.write_signs()
+    if factors and has_factors(components.matrix.shape):
         trial.write_factors(wanted_rank(components, scale), None)
     if trial.plane_may_win():
-        trial.write_plane(scale.dense)
-        trial.write_plane(math.inf)
+        trial.write_plane()
     if trial.rotated_may_win():
         trial.write_rotated()
     return trial.settle()
 
 
-def encode_again(components: Components, encoder: Encoder, scale: Scale, chosen: Choice) -> Choice:
-    """Write a tensor exactly as it was at another step: then its size moves smoothly with the step."""
-    # Rows that were dense should not become sparse on the way, for then the size would jump too.
-    trial = _Trial(components, encoder, replace(scale, dense=scale.dense / 2))
-    trial.write_like(chosen, chosen.rank, chosen.dense / 2)
+def encode_tensor(components: Components, encoder: Encoder, scale: Scale, chosen: Choice) -> Choice:
+    """Write a tensor in the mode that was chosen: then its size moves smoothly with the step."""
+    trial = _Trial(components, encoder, scale, sampled=False)
+    trial.write_like(chosen)
     return trial.settle()
 
 
 class _Trial:
     """The modes tried so far for one tensor, all from one place in the stream."""
 
-    def __init__(self, components: Components, encoder: Encoder, scale: Scale) -> None:
+    def __init__(self, components: Components, encoder: Encoder, scale: Scale, sampled: bool) -> None:
         self._components = components
-        self._matrix = components.matrix
         self._encoder = encoder
         self._scale = scale
-        self._start = encoder.mark()
-        self._bits = encoder.bits
-        self._best = Choice(Mode.ZERO, 0, math.inf, math.inf, math.inf)
+        self._sampled = sampled
+        self._start = encoder.mark() if sampled else None
         self._end = self._start
+        self._bits = encoder.bits
+        self._best = NONE
         self._given_up = math.inf
 
     def settle(self) -> Choice:
@@ -89,54 +95,69 @@ class _Trial:
         Raises:
             StreamFull: a mode for which there was no room could have been better.
         """
-        if self._best.cost > self._given_up:
+        if self._cost(self._best) > self._given_up:
             raise StreamFull
-        self._encoder.back(self._end)
+        if self._end:
+            self._encoder.back(self._end)
         return self._best
 
-    def write_like(self, chosen: Choice, rank: int, dense: float) -> None:
+    def write_like(self, chosen: Choice) -> None:
         """Write in the mode of another choice."""
         if chosen.mode is Mode.ZERO:
             self.write_zeros()
+        elif chosen.mode is Mode.SIGNS:
+            self.write_signs()
         elif chosen.mode is Mode.PLANE:
-            self.write_plane(dense)
+            self.write_plane()
         elif chosen.mode is Mode.ROTATED:
             self.write_rotated()
         else:
-            self.write_factors(rank, chosen.mode)
+            self.write_factors(chosen.rank, chosen.mode)
 
     def write_zeros(self) -> None:
         self._begin(Mode.ZERO)
         self._judge(Mode.ZERO, 0, self._components.energy * self._scale.inverse**2)
 
-    def write_plane(self, dense: float) -> None:
-        """Write plain values, dependently quantized if their mean is `dense` steps or more."""
-        if self._scale.inverse * self._components.mean < dense < math.inf:
-            dense = math.inf
-        if self._best.mode is Mode.PLANE and self._best.dense == dense:
-            return
-        self._write_values(Mode.PLANE, self._matrix, dense)
+    def write_signs(self) -> None:
+        """Write nothing but signs, and the mean magnitude; what they cost is known before."""
+        components = self._components
+        count = components.matrix.size
+        error = max(components.energy - count * components.mean**2, 0.0) * self._scale.inverse**2
+        bits = count + LEVEL_BITS + MODE_BITS
+        if self._sampled:
+            if error + self._scale.price * bits >= self._cost(self._best):
+                return
+            self._begin(Mode.SIGNS)
+        else:
+            self._begin(Mode.SIGNS)
+            self._encoder.signs(components.matrix, math.ldexp(components.mean, components.shift))
+        self._judge(Mode.SIGNS, 0, error, bits)
+
+    def write_plane(self) -> None:
+        self._write_values(Mode.PLANE, self._components.matrix)
 
     def write_rotated(self) -> None:
-        """Write the values of the rotated tensor."""
-        self._write_values(Mode.ROTATED, self._components.rotated, self._scale.dense)
+        self._write_values(Mode.ROTATED, self._components.rotated)
 
     def write_factors(self, rank: int, mode: Mode | None) -> None:
         """Write so many components, and what they leave, if that is not `mode` and may be worth it."""
         if rank == 0:
             return
+        matrix, scale = self._components.matrix, self._scale
         try:
-            self._begin(Mode.FACTORS)
-            rest = _encode_factors(self._components, rank, self._encoder, self._scale)
-            np.subtract(self._matrix, rest, out=rest)
+            self._begin(mode or Mode.FACTORS)
+            left, right = _write_factors(self._components, rank, self._encoder, scale)
+            every = sampling(matrix) if self._sampled else 1
+            rest = _rest(matrix, left, right, every)
+            share = len(matrix) / len(rest)
             if mode is not Mode.FACTORS_AND_PLANE:
-                self._judge(Mode.FACTORS, rank, energy(rest) * self._scale.inverse**2)
-            if mode is Mode.FACTORS or (mode is None and not _may_gain(rest, self._scale)):
+                self._judge(Mode.FACTORS, rank, share * energy(rest) * scale.inverse**2)
+            if mode is Mode.FACTORS or (mode is None and not _may_gain(rest, scale)):
                 return
-            self._begin(Mode.FACTORS_AND_PLANE)
-            _write_factors(self._components, rank, self._encoder, self._scale)
-            plane = encode_plane(rest, self._encoder, self._scale, VALUES)
-            self._judge(Mode.FACTORS_AND_PLANE, rank, plane.error)
+            bits = self._encoder.bits
+            plane = encode_plane(rest, self._encoder, scale, VALUES)
+            bits += share * (self._encoder.bits - bits) - self._bits
+            self._judge(Mode.FACTORS_AND_PLANE, rank, share * plane.error, bits)
         except StreamFull:
             self._give_up()
 
@@ -144,8 +165,8 @@ class _Trial:
         """Whether even the least that plain values could cost is less than what the best mode costs."""
         scale = self._scale
         bits = CHEAPEST_VALUE_BITS * scale.price
-        least = least_cost(self._matrix, scale.inverse, 0.5 + scale.price, bits)
-        return least < self._best.cost
+        least = least_cost(self._components.matrix, scale.inverse, 0.5 + scale.price, bits)
+        return least < self._cost(self._best)
 
     def rotated_may_win(self) -> bool:
         """Whether Gaussian values of the same mean square could cost less than the best mode does.
@@ -160,30 +181,40 @@ class _Trial:
         square = variance * scale.inverse**2
         error = min(scale.price / (2 * math.log(2)), square)
         bits = 0.5 * math.log2(square / error) + (GAUSSIAN_LOSS if error < square else 0.0)
-        return count * (error + scale.price * bits) < self._best.cost
+        return count * (error + scale.price * bits) < self._cost(self._best)
 
-    def _write_values(self, mode: Mode, values: Values, dense: float) -> None:
+    def _write_values(self, mode: Mode, values: Values) -> None:
+        every = sampling(values) if self._sampled else 1
+        rows = np.ascontiguousarray(values[::every])
+        share = len(values) / len(rows)
         try:
             self._begin(mode)
-            plane = encode_plane(values, self._encoder, replace(self._scale, dense=dense), VALUES)
-            self._judge(mode, 0, plane.error, dense)
+            plane = encode_plane(rows, self._encoder, self._scale, VALUES)
+            self._judge(mode, 0, share * plane.error, share * (self._encoder.bits - self._bits))
         except StreamFull:
             self._give_up()
 
     def _give_up(self) -> None:
         """Remember that a mode which fills all room would cost at least this."""
-        room = self._encoder.room_bits - self._bits
-        self._given_up = min(self._given_up, self._scale.price * room)
+        self._given_up = min(self._given_up, self._scale.price * (self._encoder.room_bits - self._bits))
 
     def _begin(self, mode: Mode) -> None:
-        self._encoder.back(self._start)
+        if self._start:
+            self._encoder.back(self._start)
         self._encoder.number(MODE_MODELS, MODE_BITS, mode)
 
-    def _judge(self, mode: Mode, rank: int, error: float, dense: float = math.inf) -> None:
-        cost = error + self._scale.price * (self._encoder.bits - self._bits)
-        if cost < self._best.cost:
-            self._best = Choice(mode, rank, dense, error, cost)
+    def _judge(self, mode: Mode, rank: int, error: float, bits: float | None = None) -> None:
+        if bits is None:
+            bits = self._encoder.bits - self._bits
+        choice = Choice(mode, rank, error, bits)
+        if self._start is None:  # no other is tried
+            self._best = choice
+        elif self._cost(choice) < self._cost(self._best):
+            self._best = choice
             self._end = self._encoder.mark(self._start)
+
+    def _cost(self, choice: Choice) -> float:
+        return choice.error + self._scale.price * choice.bits
 
 
 def wanted_rank(components: Components, scale: Scale) -> int:
@@ -209,26 +240,30 @@ def _is_worth(strength: float, sides: tuple[int, int], price: float) -> bool:
     return strength**2 - error > price * bits
 
 
-def _encode_factors(components: Components, rank: int, encoder: Encoder, scale: Scale) -> Values:
-    """Write the factors; give the matrix that the decoder will make of them."""
-    left, right = _write_factors(components, rank, encoder, scale)
-    out = np.zeros(components.matrix.shape, np.float32)
-    add_products(left, right, out)
-    return out
-
-
 def _write_factors(
     components: Components, rank: int, encoder: Encoder, scale: Scale
 ) -> tuple[Values, Values]:
+    """Write the factors; give them as the decoder will see them."""
     matrix = components.matrix
     encoder.number(RANK_MODELS, RANK_BITS, rank - 1)
+    components.grow(rank)
     strength = components.strength[:rank, None].astype(np.float32)
-    right = encode_plane(components.right[:rank] * strength, encoder, scale, RIGHT).values
+    right = encode_plane(components.right[:rank] * strength, encoder, scale, RIGHT, keep=True).values
+    assert right is not None
     normalize_rows(right)
     used = right.any(axis=1)
     left = np.zeros((rank, matrix.shape[0]), np.float32)
     left[used] = fit_left(matrix, right[used])
-    return encode_plane(left, encoder, scale, LEFT).values, right
+    seen = encode_plane(left, encoder, scale, LEFT, keep=True).values
+    assert seen is not None
+    return seen, right
+
+
+def _rest(matrix: Values, left: Values, right: Values, every: int) -> Values:
+    """What the factors leave of some rows."""
+    rest = np.zeros((-(-len(matrix) // every), matrix.shape[1]), np.float32)
+    add_products(np.ascontiguousarray(left[:, ::every]), right, rest)
+    return np.subtract(matrix[::every], rest, out=rest)
 
 
 def _may_gain(rest: Values, scale: Scale) -> bool:

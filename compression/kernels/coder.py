@@ -41,6 +41,26 @@ LEARNING_SHIFT = 14
 
 
 @kernel
+def move_out(low: int, width: int, state: State, words: Words) -> tuple[int, int]:
+    """Move a word out of the range, with the carry into those before it."""
+    if low < (0xFFFF << 32) or low >= FULL_RANGE:
+        carry = low >> 48
+        place = state[WRITTEN]
+        if state[HELD] >= 0:
+            words[at(place)] = (state[HELD] + carry) & 0xFFFF
+            place += 1
+        for _ in range(state[WAITING]):
+            words[at(place)] = (0xFFFF + carry) & 0xFFFF
+            place += 1
+        state[WAITING] = 0
+        state[WRITTEN] = place
+        state[HELD] = (low >> 32) & 0xFFFF
+    else:
+        state[WAITING] += 1
+    return (low & 0xFFFFFFFF) << 16, width << 16
+
+
+@kernel
 def encode_bit(low: int, width: int, chance: int, bit: int, state: State, words: Words) -> tuple[int, int]:
     """Encode one decision that is 1 with probability `chance` / 65536."""
     bound = (width >> 16) * chance
@@ -50,23 +70,19 @@ def encode_bit(low: int, width: int, chance: int, bit: int, state: State, words:
         low += bound
         width -= bound
     if width < SMALL_RANGE:
-        if low < (0xFFFF << 32) or low >= FULL_RANGE:
-            carry = low >> 48
-            place = state[WRITTEN]
-            if state[HELD] >= 0:
-                words[at(place)] = (state[HELD] + carry) & 0xFFFF
-                place += 1
-            for _ in range(state[WAITING]):
-                words[at(place)] = (0xFFFF + carry) & 0xFFFF
-                place += 1
-            state[WAITING] = 0
-            state[WRITTEN] = place
-            state[HELD] = (low >> 32) & 0xFFFF
-        else:
-            state[WAITING] += 1
-        low = (low & 0xFFFFFFFF) << 16
-        width <<= 16
+        return move_out(low, width, state, words)
     return low, width
+
+
+@kernel
+def move_in(code: int, width: int, state: State, words: Words) -> tuple[int, int]:
+    """Move the next word into the code."""
+    place = state[READ]
+    word = 0
+    if place < words.size:
+        word = wide(words[at(place)])
+    state[READ] = place + 1
+    return (code << 16) | word, width << 16
 
 
 @kernel
@@ -81,13 +97,7 @@ def decode_bit(code: int, width: int, chance: int, state: State, words: Words) -
         width -= bound
         bit = 0
     if width < SMALL_RANGE:
-        place = state[READ]
-        word = 0
-        if place < words.size:
-            word = wide(words[at(place)])
-        state[READ] = place + 1
-        code = (code << 16) | word
-        width <<= 16
+        code, width = move_in(code, width, state, words)
     return code, width, bit
 
 

@@ -1,4 +1,4 @@
-"""From integers back to values, and what that costs in squared error."""
+"""From integers back to values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from phloem.compression.kernels.jit import at, encoder_kernel, kernel
 def restore(
     halves: NDArray[np.int32], steps: NDArray[np.float32], near: float, far: float, out: NDArray[np.float32]
 ) -> None:
-    """Values of integers, in half steps of their row: |q| + `near` for one and two, |q| + `far` beyond."""
+    """Values of integers, in half steps of their row: |q| + `near` for one and two, |q| + `far` beyond.
+
+    `out` may lie in the memory of `halves`.
+    """
     rows, columns = halves.shape
     for i in range(rows):
         half = np.float32(steps[at(i)] * np.float32(0.5))
@@ -25,39 +28,6 @@ def restore(
             elif size > 0:
                 value = np.float32(np.float32(size + near) * half)
             out[at(i), at(j)] = -value if number < 0 else value
-
-
-@encoder_kernel
-def residues(
-    x: NDArray[np.float32], steps: NDArray[np.float32], halves: NDArray[np.int32], out: NDArray[np.float64]
-) -> None:
-    """Sums over the plane, in squares of the first row's step.
-
-    Gives in `out` the squared error with points at the integers; then for magnitudes of one and two, and for
-    larger ones, the weight that a shift of the point has and the pull towards one.
-    """
-    rows, columns = x.shape
-    error = 0.0
-    near = 0.0
-    far = 0.0
-    pull_near = 0.0
-    pull_far = 0.0
-    for i in range(rows):
-        half = 0.5 * steps[at(i)]
-        weight = (half / steps[0]) ** 2
-        for j in range(columns):
-            size = abs(halves[at(i), at(j)])
-            over = abs(x[at(i), at(j)]) / half - size
-            error += weight * over * over
-            far += weight if size > 2 else 0.0
-            near += weight if size == 1 or size == 2 else 0.0
-            pull_far += weight * over if size > 2 else 0.0
-            pull_near += weight * over if size == 1 or size == 2 else 0.0
-    out[0] = error
-    out[1] = near
-    out[2] = pull_near
-    out[3] = far
-    out[4] = pull_far
 
 
 @encoder_kernel
@@ -104,3 +74,12 @@ def least_cost(x: NDArray[np.float32], inverse: float, threshold: float, cost: f
             size = abs(x[at(i), at(j)]) * inverse
             total += cost if size > threshold else size * size
     return total
+
+
+@encoder_kernel
+def count_sizes(bits: NDArray[np.int32], every: int, counts: NDArray[np.int64]) -> None:
+    """Count the magnitudes of every so many rows by half octaves: the upper nine bits of a float32."""
+    rows, columns = bits.shape
+    for i in range(0, rows, every):
+        for j in range(columns):
+            counts[at((bits[at(i), at(j)] >> 22) & 511)] += 1

@@ -1,104 +1,166 @@
-"""What is known of a value before it is coded.
+"""What is known of the values of a row before it is coded, and how that is sent.
 
-The expected magnitude of a value is read off two running means that both sides keep: that of its row so far,
-and that of its column over the rows before (`activity`). Both, and the mean of the plane, are in 1/256 steps.
+A value is expected to be as large as its column has been, times a scale that is sent with the row. Both
+sides keep each column's `activity`: a running mean of its magnitudes, in float32, by IEEE operations in the
+order written. Its bits, shifted, are its logarithm in half octaves.
 """
 
 from __future__ import annotations
 
-from phloem.compression.kernels.jit import at, kernel, wide
-from phloem.compression.kernels.tables import (
-    BINS,
-    BY_BOTH,
-    BY_COLUMN,
-    BY_PRODUCT,
-    BY_ROW,
-    COARSE,
-    FULL_ACTIVITY,
-    LEVEL,
-    LEVELS,
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phloem.compression.kernels.coder import (
+    Models,
+    State,
+    Words,
+    decode_plain,
+    encode_plain,
 )
+from phloem.compression.kernels.frequencies import TOP
+from phloem.compression.kernels.jit import at, encoder_kernel, kernel, wide
+
+Values = NDArray[np.float32]
+Levels = NDArray[np.uint8]
+Bits = NDArray[np.int32]
 
 LARGEST = 1 << 24
 """Largest magnitude in half steps: the last at which every integer is a float32."""
 
-ROW_PACE, COLUMN_PACE, PLANE_PACE = 6, 6, 10
-"""Running means move by one part in 2**pace, once so many values have been seen."""
+ZERO_LEVEL = 2 * (127 - 10) - 1
+"""What to take from the upper bits of a float32 to have its level: that of 1/1024 is 1."""
 
-FIRST_ROW_PACE, FIRST_COLUMN_PACE = 3, 1
-"""The first paces: what a column showed in the first row is all that is known of it in the second."""
+MOST_LEVEL = 2 * (24 + 10)
+"""Above `TOP` the levels of a table repeat, with as many low bits that are noise."""
 
-NOISE_LEVEL = 2048
-MOST_SEEN = 65535
+MOST_SHIFT = 60
+FLAG, DEPENDENT, DELTA = 0, 4, 8
+"""Places among the unmixed models: whether a row has values, how they are quantized, its scale."""
 
-
-@kernel
-def level(activity: int) -> int:
-    """The level of an activity."""
-    return wide(LEVEL[at(min(activity, FULL_ACTIVITY))])
-
-
-@kernel
-def product_level(row: int, column: int, plane: int) -> int:
-    """The level to expect where magnitudes are products of a row's and a column's."""
-    return min(max(level(row) + level(column) - level(plane), 0), LEVELS - 1)
+MOST_DELTA = 20
+DELTA_BITS = 2.0
+"""What it costs, about, to send another scale, beside a bit for each half octave."""
 
 
-@kernel
-def towards(mean: int, value: int, pace: int) -> int:
-    """Move a running mean towards a value, symmetrically up and down."""
-    if value >= mean:
-        return mean + ((value - mean) >> pace)
-    return mean - ((mean - value) >> pace)
+SHARES = np.array(
+    [63 / 64, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 5 / 32, 1 / 8, 1 / 8] + [1 / 16] * 8 + [1 / 32] * 16 + [1 / 64],
+    np.float32,
+)
+"""By row, by which share of the difference a column's mean moves: what is zero once mostly stays so."""
 
-
-@kernel
-def octaves(number: int) -> int:
-    """The bits that a number has, up to 13."""
-    return (level(number) + 1) >> 1
+SCALES = np.array(
+    [
+        math.ldexp(math.sqrt(0.5) if shift & 1 else 1.0, -(shift >> 1))
+        for shift in range(-MOST_SHIFT, MOST_SHIFT + 1)
+    ],
+    np.float32,
+)
+"""The inverse of a row's scale, which counts half octaves."""
 
 
 @kernel
-def row_pace(column: int) -> int:
-    """The pace of the row's mean at a column."""
-    return min(FIRST_ROW_PACE + octaves(column >> 2), ROW_PACE)
+def share_of(row: int) -> np.float32:
+    """The share of a row, the last one for all later rows."""
+    return np.float32(SHARES[at(min(row, SHARES.size - 1))])
 
 
 @kernel
-def column_pace(row: int) -> int:
-    """The pace of the columns' means in a row."""
-    return min(FIRST_COLUMN_PACE + octaves(row), COLUMN_PACE)
+def set_levels(bits: Bits, shift: int, levels: Levels) -> None:
+    """Set the level to expect in each column."""
+    for j in range(bits.size):
+        levels[at(j)] = min(max((bits[at(j)] >> 22) - ZERO_LEVEL + shift, 0), MOST_LEVEL)
 
 
 @kernel
-def seen(halves: int) -> int:
-    """A magnitude in half steps as running means see it."""
-    return min(halves, MOST_SEEN) << 7
+def noise_of(level: int) -> int:
+    """How many low bits of a magnitude are noise at this level."""
+    return (level - TOP + 1) >> 1 if level > TOP else 0
 
 
 @kernel
-def noise_bits(row: int, column: int) -> int:
-    """How many low bits of a magnitude are noise at this activity."""
-    bits = 0
-    mean = (row + column) >> 1
-    while (mean >> bits) > NOISE_LEVEL:
-        bits += 1
-    return bits
+def see(activity: Values, halves: Bits, scale: np.float32, share: np.float32) -> None:
+    """Move the columns' means towards a row's magnitudes, that are in half steps."""
+    factor = np.float32(np.float32(0.5) * np.float32(scale))
+    part = np.float32(share)
+    for j in range(activity.size):
+        seen = np.float32(np.float32(abs(halves[at(j)])) * factor)
+        activity[at(j)] += np.float32(np.float32(seen - activity[at(j)]) * part)
 
 
 @kernel
-def contexts(
-    row: int, column: int, plane: int, before: int, last: int, quantizer: int
-) -> tuple[int, int, int, int]:
-    """Where the four families of models keep those for this place."""
-    r, c = level(row), level(column)
-    near = min(before + last, 2)
-    a = (r >> 1) * COARSE + (c >> 1)
-    b = r * 9 + last * 3 + before
-    d = product_level(row, column, plane) * 3 + near
-    return (
-        BY_BOTH + (2 * a + quantizer) * BINS,
-        BY_ROW + (2 * b + quantizer) * BINS,
-        BY_COLUMN + (c * 3 + near) * BINS,
-        BY_PRODUCT + (2 * d + quantizer) * BINS,
-    )
+def fade(activity: Values, share: np.float32) -> None:
+    """Move the columns' means towards a row of zeros."""
+    part = np.float32(share)
+    for j in range(activity.size):
+        activity[at(j)] -= np.float32(activity[at(j)] * part)
+
+
+@encoder_kernel
+def rounded_sum(row: Values, inverse: float) -> float:
+    """The sum of magnitudes, rounded in favour of zero."""
+    total = np.float32(0)
+    factor = np.float32(inverse)
+    for j in range(row.size):
+        total += np.floor(abs(row[at(j)]) * factor + np.float32(0.4))
+    return float(total)
+
+
+@encoder_kernel
+def mean_of(activity: Values) -> float:
+    """The mean of the columns' means."""
+    total = np.float32(0)
+    for j in range(activity.size):
+        total += activity[at(j)]
+    return float(total / activity.size)
+
+
+@encoder_kernel
+def shift_of(total: float, activity: Values, before: int) -> int:
+    """The row's scale that fits the sum of its magnitudes, in half octaves, if it is worth being sent."""
+    profile = max(mean_of(activity) * activity.size, 1e-30)
+    fit = round(2 * np.log2(total / profile))
+    fit = min(max(fit, -MOST_SHIFT), MOST_SHIFT)
+    fit = min(max(fit, before - MOST_DELTA), before + MOST_DELTA)
+    expected = profile * 2.0 ** (0.5 * before)
+    # What the right scale saves where magnitudes are counts of rare events, and less where they are not rare.
+    saved = (total * np.log2(total / expected) - 1.44 * (total - expected)) / (1 + total / activity.size)
+    return fit if saved > DELTA_BITS + abs(fit - before) else before
+
+
+@kernel
+def encode_delta(
+    low: int, width: int, models: Models, place: int, delta: int, state: State, words: Words
+) -> tuple[int, int]:
+    """Encode how a row's scale differs from the one before."""
+    size = abs(delta)
+    low, width = encode_plain(low, width, models, place, 1 if size else 0, state, words)
+    if size:
+        low, width = encode_plain(low, width, models, place + 1, 1 if delta < 0 else 0, state, words)
+        for k in range(1, size):
+            low, width = encode_plain(low, width, models, place + 1 + k, 1, state, words)
+        if size < MOST_DELTA:
+            low, width = encode_plain(low, width, models, place + 1 + size, 0, state, words)
+    return low, width
+
+
+@kernel
+def decode_delta(
+    code: int, width: int, models: Models, place: int, state: State, words: Words
+) -> tuple[int, int, int]:
+    """Invert `encode_delta`."""
+    code, width, bit = decode_plain(code, width, models, place, state, words)
+    if bit == 0:
+        return code, width, 0
+    code, width, negative = decode_plain(code, width, models, place + 1, state, words)
+    size = 1
+    while size < MOST_DELTA:
+        code, width, bit = decode_plain(code, width, models, place + 1 + size, state, words)
+        if bit == 0:
+            break
+        size += 1
+    return code, width, -size if negative else size
+
+
+assert wide(SCALES.size) == 2 * MOST_SHIFT + 1

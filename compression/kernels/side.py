@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from phloem.compression.kernels.coder import (
     CODE,
     HALF,
@@ -15,7 +18,9 @@ from phloem.compression.kernels.coder import (
     encode_bit,
     encode_plain,
 )
-from phloem.compression.kernels.jit import kernel
+from phloem.compression.kernels.jit import at, kernel
+
+Values = NDArray[np.float32]
 
 
 @kernel
@@ -46,3 +51,26 @@ def decode_number(place: int, bits: int, models: Models, state: State, words: Wo
         node = 2 * node + bit
     state[CODE], state[RANGE] = code, width
     return node - (1 << bits)
+
+
+@kernel
+def encode_signs(values: Values, state: State, words: Words) -> None:
+    """Encode one bit for each value: whether it is negative."""
+    low, width = state[LOW], state[RANGE]
+    rows, columns = values.shape
+    for i in range(rows):
+        for j in range(columns):
+            low, width = encode_bit(low, width, HALF, 1 if values[at(i), at(j)] < 0 else 0, state, words)
+    state[LOW], state[RANGE] = low, width
+
+
+@kernel
+def decode_signs(values: Values, size: float, state: State, words: Words) -> None:
+    """Invert `encode_signs`: set values to `size`, or to that negated."""
+    code, width = state[CODE], state[RANGE]
+    rows, columns = values.shape
+    for i in range(rows):
+        for j in range(columns):
+            code, width, negative = decode_bit(code, width, HALF, state, words)
+            values[at(i), at(j)] = -size if negative else size
+    state[CODE], state[RANGE] = code, width
