@@ -113,6 +113,7 @@ def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None) 
         full=codec(experiment.downlink.anchor),
         first=lambda: learner.initial(derive(experiment.run.seed, "model")),
         reports_classes=experiment.server.distill.enabled,
+        reports_fidelity=experiment.uplink.allocate == "bandit",
     )
 
 

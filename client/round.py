@@ -24,7 +24,7 @@ from phloem.client.stream import Stream
 from phloem.client.synchronise import synchronise
 from phloem.compression.codec import Codec, codec
 from phloem.compression.ranking import MAGNITUDE
-from phloem.compression.update import FLOAT_BYTES, Update, is_finite, subtract
+from phloem.compression.update import FLOAT_BYTES, Update, is_finite, norm, subtract
 from phloem.config import ClientConfig
 from phloem.learning import Model, Scores
 from phloem.measures.histogram import pack_counts
@@ -46,6 +46,7 @@ class Device:
     first: Callable[[], Update]
     """Makes the first version."""
     reports_classes: bool = False
+    reports_fidelity: bool = False
 
 
 def train_round(
@@ -114,10 +115,14 @@ def train_round(
     blob, codec_state = uplink.encode(
         delta, state.codec, seed=seed, base=state.held, seq=seq, importance=importance
     )
+    fidelity = 1.0
+    if device.reports_fidelity:
+        fidelity = _fidelity(uplink.corrected(delta, state.codec), uplink.decode(blob, schema))
     reply = replace(
         reply,
         seq=seq,
         alarms=alarms,
+        fidelity=fidelity,
         train_seconds=trained - decoded,
         encode_seconds=time.perf_counter() - trained,
     )
@@ -144,6 +149,12 @@ def _learn(
     if remembers(config):
         memory = remember(memory, lesson, device.learner, weights, config)
     return weights, memory, alarms
+
+
+def _fidelity(owed: Update, delivered: Update) -> float:
+    """Return the share of `owed`'s energy that arrives; 1 where nothing was owed."""
+    energy = norm(owed) ** 2
+    return min(max(1.0 - norm(subtract(owed, delivered)) ** 2 / energy, 0.0), 1.0) if energy > 0 else 1.0
 
 
 def _in_detail(reply: Reply, device: Device, samples: Samples, scores: Scores) -> Reply:

@@ -94,6 +94,7 @@ class Experiment(Section):
         return self.with_values(
             {
                 "uplink.codec": "dense",
+                "uplink.allocate": "fixed",
                 "downlink.codec": "dense",
                 "downlink.anchor": "dense",
                 "server.distill.enabled": False,

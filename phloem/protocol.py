@@ -136,6 +136,8 @@ class Reply(Fields):
     """Rows of the stream that were passed over, being unusable."""
     memory_bytes: int = 0
     """What the client keeps for learning: replay, residual, optimizer."""
+    fidelity: float = 1.0
+    """Which share, by energy, of what the client owed is in its frame; 1 unless the server asks for it."""
 
 
 def model_hash(model: Update) -> bytes:

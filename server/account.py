@@ -10,6 +10,7 @@ from phloem.compression.frame import peek
 from phloem.compression.stage import StageBytes
 from phloem.config import DownlinkConfig
 from phloem.ledger import Direction, Distillation, Message, Rejection, Round, Row, Stage
+from phloem.server.allocate import codec_for
 from phloem.server.held import Path, Step
 from phloem.server.round import Arrived, Outcome, ServerState, Setting
 
@@ -32,7 +33,7 @@ def up_row(
         client=arrived.client,
         direction="up",
         kind="train",
-        codec=setting.experiment.uplink.codec,
+        codec=codec_for(setting.experiment.uplink, state.levels, arrived.client),
         base=state.held.position(arrived.client).version,
         seq=seq if type(seq) is int else 0,
         payload_bytes=len(arrived.blob),

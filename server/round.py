@@ -22,6 +22,7 @@ from phloem.learning import Model
 from phloem.protocol import Reply, client_order, model_hash
 from phloem.seeds import derive, generator
 from phloem.server.aggregate import Gathering
+from phloem.server.allocate import Levels, choose_levels, codec_for, observe
 from phloem.server.distill import Distilled, Teacher, distill, questions
 from phloem.server.held import Downlink, Held, Path, begin, send, welcome
 from phloem.server.sanitize import Expected, Limits, Sane, brief, read_reply, read_update
@@ -42,6 +43,7 @@ class ServerState:
     memory: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """What the server's optimizer remembers: its moments."""
     strikes: Strikes = field(default_factory=Strikes)
+    levels: Levels = field(default_factory=Levels)
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,9 @@ def instruct(
     downlink = Downlink(codec(config.codec), codec(config.anchor), config.held_models, config.error)
     seed = derive(setting.experiment.run.seed, "downlink", round_number)
     held, paths = send(state.held, clients, state.model, downlink, seed=seed)
-    return replace(state, held=held), paths
+    left = (setting.experiment.run.rounds - round_number + 1) * len(clients)
+    levels = choose_levels(setting.experiment.uplink, state.levels, clients, round_number, left)
+    return replace(state, held=held, levels=levels), paths
 
 
 def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: Iterable[Arrived]) -> Outcome:
@@ -170,7 +174,7 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
         RunError: the aggregate is not finite in spite of every check.
     """
     server = setting.experiment.server
-    uplink = codec(setting.experiment.uplink.codec)
+    uplink = setting.experiment.uplink
     limits = Limits(server.max_samples, server.max_change, setting.federation.classes)
     gathering = Gathering(setting.learner.schema, server)
     teacher = None
@@ -198,7 +202,8 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
             heard.append(reply)
             if reply.samples == 0:
                 continue
-            sane = read_update(reply, item.blob, uplink, setting.learner.schema, limits)
+            asked = codec(codec_for(uplink, state.levels, item.client))
+            sane = read_update(reply, item.blob, asked, setting.learner.schema, limits)
         except RejectedUpdate as error:
             if error.code == "change":  # dropped for good: else it would come back, as residual, every round
                 acked[item.client] = seq
@@ -235,5 +240,7 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
         distilled = distill(model, teacher, setting.federation.validation, server.distill, seed=seed)
         model = distilled.model
 
-    after = ServerState(model, held, acked, memory, strikes)
+    told = [(item.sane.reply, item.payload_bytes) for item in accepted]
+    levels = observe(uplink, state.levels, round_number, told)
+    after = ServerState(model, held, acked, memory, strikes, levels)
     return Outcome(after, tuple(accepted), tuple(refused), distilled, tuple(heard))

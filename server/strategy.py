@@ -95,7 +95,9 @@ class DeltaAverage(Strategy):
         self._started = time.perf_counter()
         came = self._join(self.nodes, server_round)
         self.nodes, self.state = {**self.nodes, **came.nodes}, admit(self.state, came.hashes)
-        lost = set(getattr(grid, "reborn_nodes", list)())  # a carrier that can tell spares them a wasted round
+        lost = set(
+            getattr(grid, "reborn_nodes", list)()
+        )  # a carrier that can tell spares them a wasted round
         self.state = start_over(self.state, [c for c, node in self.nodes.items() if node in lost])
         clients = choose(self.setting, self.state, server_round, self.nodes)
         self.state, paths = instruct(self.setting, self.state, server_round, clients)

@@ -48,11 +48,13 @@ def check_told(reply: Reply, classes: int, max_samples: int) -> None:
         0 <= reply.alarms <= reply.samples
         and 0 <= reply.skipped <= max_samples
         and 0 <= reply.memory_bytes <= LARGEST
+        and 0 <= reply.fidelity <= 1
     ):
         raise RejectedUpdate(
             "weight",
             f"Alarms should be in 0..{reply.samples}, skipped rows in 0..{max_samples} and bytes kept in "
-            f"0..2^62. Found {reply.alarms}, {reply.skipped} and {reply.memory_bytes}.",
+            f"0..2^62, and fidelity in 0..1. Found {reply.alarms}, {reply.skipped}, {reply.memory_bytes} and "
+            f"{reply.fidelity:g}.",
         )
 
 

@@ -80,9 +80,9 @@ def test_it_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("key", "meant", "listed"),
     [
-        ("run.round", "run.rounds", "directory, reference, rounds, seed."),
-        ("rounds", "run.rounds", "client, data, downlink, model, run, server, uplink."),
-        ("runs.rounds", "run", "client, data, downlink, model, run, server, uplink."),
+        ("run.round", "run.rounds", "baselines, directory, reference, resume, rounds, seed."),
+        ("rounds", "run.rounds", "client, data, downlink, link, model, run, server, uplink."),
+        ("runs.rounds", "run", "client, data, downlink, link, model, run, server, uplink."),
         ("server.distil.steps", "server.distill", "distill, evaluate_every"),
         ("server.distill.temprature", "server.distill.temperature", "batch_size, enabled"),
         ("client.temperature", "server.distill.temperature", "batch_size, detector"),

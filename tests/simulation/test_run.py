@@ -73,6 +73,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) 
         {"model.name": "cnn", "model.channels": "4,8", "run.rounds": 2},
         {"data.when_dry": "idle", "client.samples_per_round": 200},
         {"downlink.held_models": 1},
+        {"uplink.allocate": "bandit", "uplink.levels": "ef | rdo:bpp=0.1; ef | rdo:bpp=1"},
     ],
 )
 def test_other_settings_run_and_repeat(values: dict[str, object], tmp_path: Path) -> None:
