@@ -86,7 +86,7 @@ def see(activity: Values, halves: Bits, scale: np.float32, share: np.float32) ->
     part = np.float32(share)
     for j in range(activity.size):
         seen = np.float32(np.float32(abs(halves[at(j)])) * factor)
-        activity[at(j)] += np.float32(np.float32(seen - activity[at(j)]) * part)
+        activity[at(j)] += np.float32(np.float32(seen - activity[at(j)]) * share)
 
 
 @kernel
@@ -94,7 +94,7 @@ def fade(activity: Values, share: np.float32) -> None:
     """Move the columns' means towards a row of zeros."""
     part = np.float32(share)
     for j in range(activity.size):
-        activity[at(j)] -= np.float32(activity[at(j)] * part)
+        activity[at(j)] -= np.float32(activity[at(j)] * share)
 
 
 @encoder_kernel
