@@ -1,4 +1,4 @@
-"""Weights on few levels: what is learned with is shipped; factors multiply to the matrix; files open again."""
+"""Weights on few levels: what is learned with is shipped; factors multiply to the matrix; files reopen."""
 
 from __future__ import annotations
 
