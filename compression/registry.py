@@ -13,6 +13,7 @@ from phloem.compression.bf16 import Bf16
 from phloem.compression.chain import Chain
 from phloem.compression.channels import Channels
 from phloem.compression.dense import Dense
+from phloem.compression.dither import Dither
 from phloem.compression.eden import Eden
 from phloem.compression.feedback import ErrorFeedback, Feedback
 from phloem.compression.fp16 import Fp16
@@ -62,6 +63,7 @@ BYTE_STAGES: dict[str, type[ByteStage]] = {
 }
 
 BODIES: dict[str, type[Body]] = {
+    "dither": Dither,
     "rdo": Rdo,
 }
 

@@ -61,6 +61,8 @@ CODECS = (
     "channels:0.5 | lowrank:1 | soft:0.001 | bf16",
     "lowrank:2 | topk:0.5 | linear:6 | zstd | zstd:1",
     "lowrank:2 | linear:8,per=channel,rounding=stochastic",
+    "dither:0.01",
+    "dither:0.5",
     "rdo:bpp=2",
     "rdo:nmse=0.1",
     "rdo:bytes=2kB",

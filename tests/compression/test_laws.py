@@ -14,7 +14,7 @@ from phloem.compression.update import Schema, add, digest, is_finite, nmse, norm
 from phloem.errors import ConfigError
 from tests.compression.cases import CODECS, Arrays, locked, updates, usual
 
-UNBIASED = ("stochastic", "unbiased", "qsgd")
+UNBIASED = ("stochastic", "unbiased", "qsgd", "dither")
 """Words in the text of a codec that has an expected error of zero, and for that a larger one."""
 
 DRAWN = (*UNBIASED, "eden", "randk")
