@@ -22,12 +22,13 @@ from phloem.compression.modes import MODE_BITS, MODE_MODELS, Mode, as_matrix
 from phloem.compression.planes import VALUES, encode_plane
 from phloem.compression.rate import MOST_CODE, STEP_BITS, code_of, step_of
 from phloem.compression.rdo import Rdo
+from phloem.compression.signal import Array
 from phloem.compression.stage import StageBytes, Warm
 from phloem.compression.text import render
 from phloem.compression.update import FLOAT_BYTES, Schema, TensorSpec, Update
 from phloem.errors import ConfigError
 
-HALVINGS = 60
+MOST_ROUNDS, NEARLY = 30, 0.999
 LARGEST = 3e38
 MOST_LEVEL = 1 << 22
 """Larger multiples of a step are more than float32 tells apart."""
@@ -63,7 +64,7 @@ class Dither:
             ConfigError: float32 has no room for the multiple above the largest value.
         """
         matrices = [as_matrix(update[spec.name]) for spec in schema.tensors if spec.size]
-        code = self._code([np.abs(matrix).astype(np.float64).ravel() for matrix in matrices])
+        code = self._code(np.concatenate([np.abs(matrix).ravel() for matrix in matrices] or [np.zeros(0)]))
         self._check_room(matrices, step_of(code))
         drawn = [_drawn(matrix, step_of(code), (seed, place)) for place, matrix in enumerate(matrices)]
         if not any(matrix.any() for matrix in drawn):
@@ -87,19 +88,18 @@ class Dither:
                 f"Found {largest:g} and steps of {step:g}. Look for what diverged."
             )
 
-    def _code(self, sizes: Sequence[Values]) -> int:
+    def _code(self, sizes: Array) -> int:
         """The code of the step at which as many values as wanted are expected to be other than zero."""
-        together = np.concatenate([*sizes, np.zeros(0)])
-        largest = float(together.max(initial=0))
-        wanted = self.fraction * together.size
-        low, high = 0.0, float(together.sum()) / max(wanted, 1e-9)
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            if middle and np.minimum(together / middle, 1).sum() > wanted:
-                low = middle
-            else:
-                high = middle
-        return min(max(code_of(high), code_of(largest / MOST_LEVEL) + 1), MOST_CODE)
+        wanted = self.fraction * sizes.size
+        step = float(sizes.sum(dtype=np.float64)) / max(wanted, 1e-9)
+        for _ in range(MOST_ROUNDS):  # those above the step are sure to travel; the others share what is left
+            sure = sizes > step
+            left = wanted - np.count_nonzero(sure)
+            before, step = step, float(sizes[~sure].sum(dtype=np.float64)) / left if left > 0 else 0.0
+            if step > NEARLY * before:
+                break
+        least = code_of(float(sizes.max(initial=0)) / MOST_LEVEL) + 1
+        return min(max(code_of(step), least), MOST_CODE)
 
     def decode(self, payloads: Sequence[bytes], schema: Schema) -> Update:
         """Invert `encode`, as `rdo` does."""

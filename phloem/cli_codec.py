@@ -63,7 +63,8 @@ def _catalogue(entries: tuple[Entry, ...]) -> Table:
     for column in ("codec", "what it does", "may follow"):
         table.add_column(column, overflow="fold")
     for entry in entries:
-        usage = entry.usage.replace("[,", "\n  [,").replace("|", " | ") + "".join(f"\n= {alias}" for alias in entry.aliases)
+        usage = entry.usage.replace("[,", "\n  [,").replace("|", " | ")
+        usage += "".join(f"\n= {alias}" for alias in entry.aliases)
         places = [*(["(first)"] if entry.first else []), *entry.follows]
         table.add_row(escape(usage), escape(entry.summary), escape(" ".join(places)))
     return table
