@@ -153,17 +153,23 @@ def hold(held: Held, model: Update) -> tuple[Held, Model]:
 
 
 def send(
-    held: Held, clients: Iterable[str], model: Update, downlink: Downlink, *, seed: int
+    held: Held,
+    clients: Iterable[str],
+    model: Update,
+    downlink: Downlink,
+    *,
+    seed: int,
+    keep: Iterable[str] = (),
 ) -> tuple[Held, dict[str, Path]]:
     """Return each client's path to `model`, and what they will hold when they took it.
 
     A path is the cheaper of two, as measured: what was sent before and may be lost, then one step from
     there; or the model in full, in the anchor's quality, for newcomers. A client that already holds what
-    stands for `model` gets nothing.
+    stands for `model` gets nothing. Where models are more than the capacity, those of `keep` stay as well.
     """
     work = _Sending(held, model, downlink, seed)
     paths = {client: work.path(client) for client in clients}
-    return _within(work.held, downlink.capacity, set(paths)), paths
+    return _within(work.held, downlink.capacity, {*paths, *keep}), paths
 
 
 class _Sending:

@@ -25,6 +25,7 @@ from phloem.server.aggregate import Gathering
 from phloem.server.allocate import Levels, choose_levels, codec_for, observe
 from phloem.server.distill import Distilled, Teacher, distill, questions
 from phloem.server.held import Downlink, Held, Path, begin, send, welcome
+from phloem.server.react import Did, Reactions, most_have_second, react, swapped, with_asked
 from phloem.server.sanitize import Expected, Limits, Sane, brief, read_reply, read_update
 from phloem.server.strikes import Strikes
 from phloem.sources import Federation
@@ -44,6 +45,12 @@ class ServerState:
     """What the server's optimizer remembers: its moments."""
     strikes: Strikes = field(default_factory=Strikes)
     levels: Levels = field(default_factory=Levels)
+    reactions: Reactions = field(default_factory=Reactions)
+
+    @property
+    def models(self) -> tuple[Update, ...]:
+        """The global model, and the second one if there are two."""
+        return (self.model, self.reactions.second) if self.reactions.second else (self.model,)
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,8 @@ class Outcome:
     distilled: Distilled | None
     heard: tuple[Reply, ...] = ()
     """Replies whose scalars made sense, whatever became of their updates."""
+    did: tuple[Did, ...] = ()
+    """What followed from alarms."""
 
 
 def first_state(setting: Setting, clients: Mapping[str, bytes]) -> ServerState:
@@ -149,7 +158,8 @@ def choose(
     if wanted >= len(clients):
         return clients
     rng = generator(setting.experiment.run.seed, "choose", round_number)
-    return [clients[i] for i in sorted(rng.choice(len(clients), wanted, replace=False))]
+    chosen = [clients[i] for i in sorted(rng.choice(len(clients), wanted, replace=False))]
+    return with_asked(state.reactions, chosen, clients)
 
 
 def instruct(
@@ -159,10 +169,14 @@ def instruct(
     config = setting.experiment.downlink
     downlink = Downlink(codec(config.codec), codec(config.anchor), config.held_models, config.error)
     seed = derive(setting.experiment.run.seed, "downlink", round_number)
-    held, paths = send(state.held, clients, state.model, downlink, seed=seed)
+    held, found = state.held, dict[str, Path]()
+    for side, model in enumerate(state.models):
+        group = [client for client in clients if state.reactions.side(client) == side]
+        held, paths = send(held, group, model, downlink, seed=seed, keep=clients)
+        found |= paths
     left = (setting.experiment.run.rounds - round_number + 1) * len(clients)
     levels = choose_levels(setting.experiment.uplink, state.levels, clients, round_number, left)
-    return replace(state, held=held, levels=levels), paths
+    return replace(state, held=held, levels=levels), {client: found[client] for client in clients}
 
 
 def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: Iterable[Arrived]) -> Outcome:
@@ -176,7 +190,7 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
     server = setting.experiment.server
     uplink = setting.experiment.uplink
     limits = Limits(server.max_samples, server.max_change, setting.federation.classes)
-    gathering = Gathering(setting.learner.schema, server)
+    gatherings = [Gathering(setting.learner.schema, server) for _ in state.models]
     teacher = None
     if server.distill.enabled and len(setting.federation.proxy) and len(setting.federation.validation):
         seed = derive(setting.experiment.run.seed, "questions", round_number)
@@ -215,8 +229,9 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
             continue
         accepted.append(Accepted(replace(sane, update={}), len(item.blob), time.perf_counter() - started))
         acked[item.client] = reply.seq
-        gathering.add(sane.update, reply.samples)
-        if teacher is not None and len(sane.class_counts):
+        side = state.reactions.side(item.client)
+        gatherings[side].add(sane.update, reply.samples)
+        if teacher is not None and side == 0 and len(sane.class_counts):
             teacher.hear(add(held.weights(item.client), sane.update), sane.class_counts)
 
     usable = len(replies) - len(refused)
@@ -228,8 +243,12 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
         return Outcome(state, (), tuple(refused), None, tuple(heard))
 
     model: Update
-    model, memory = gathering.apply_to(state.model, state.memory, round_number)
-    if not is_finite(model):
+    model, memory = gatherings[0].apply_to(state.model, state.memory, round_number)
+    reactions = state.reactions
+    if reactions.second:
+        second, second_memory = gatherings[1].apply_to(reactions.second, reactions.memory, round_number)
+        reactions = replace(reactions, second=second, memory=second_memory)
+    if not (is_finite(model) and is_finite(reactions.second)):
         raise RunError(
             f"The global model should be finite. Found NaN or infinity in round {round_number}. "
             "Lower `server.learning_rate` or `server.max_change`."
@@ -242,5 +261,8 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
 
     told = [(item.sane.reply, item.payload_bytes) for item in accepted]
     levels = observe(uplink, state.levels, round_number, told)
-    after = ServerState(model, held, acked, memory, strikes, levels)
-    return Outcome(after, tuple(accepted), tuple(refused), distilled, tuple(heard))
+    reactions, did = react(server, reactions, model, heard)
+    if most_have_second(reactions, tuple(acked)):
+        (model, memory), reactions = reactions.first(), swapped(reactions, model, memory, tuple(acked))
+    after = ServerState(model, held, acked, memory, strikes, levels, reactions)
+    return Outcome(after, tuple(accepted), tuple(refused), distilled, tuple(heard), did)

@@ -33,6 +33,7 @@ from phloem.server.round import (
     start_over,
 )
 from phloem.server.streams import concept_rows, stream_rows
+from phloem.stream_rows import Reaction
 
 BARREN_ROUNDS = 3
 """After so many rounds in a row without one usable reply a run ends."""
@@ -203,6 +204,7 @@ class DeltaAverage(Strategy):
             *down_rows(server_round, delivered, outcome, self.setting),
             *round_rows(server_round, outcome, len(delivered), seconds),
             *stream_rows(self.ledger, server_round, outcome.heard, self.setting.federation),
+            *(Reaction(server_round, did.client, did.deed, did.model) for did in outcome.did),
         )
 
     def _evaluate(self, server_round: int) -> float | None:
@@ -214,7 +216,8 @@ class DeltaAverage(Strategy):
         self.ledger.record(
             rows.Evaluation(server_round, "test", scores.samples, scores.loss, scores.accuracy)
         )
-        self.ledger.record(*concept_rows(server_round, self.setting.learner, self.state.model, federation))
+        for number, model in enumerate(self.state.models):
+            self.ledger.record(*concept_rows(server_round, self.setting.learner, model, federation, number))
         return scores.accuracy
 
 

@@ -73,6 +73,11 @@ class ServerConfig(Section):
 
 
 class RunConfig(Section):
+    on_drift: Literal["none", "extra_round", "cluster"] = "none"
+    """What follows when clients' detectors fire: those clients are asked in the next round as well, or change
+    to the other one of two global models."""
+    drift_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Which share of a round's clients has to have an alarm for that; with 0 one is enough."""
     """The run as a whole."""
 
     rounds: Annotated[int, Field(ge=1)] = 40

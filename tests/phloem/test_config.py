@@ -83,7 +83,7 @@ def test_it_cannot_be_changed() -> None:
         ("run.round", "run.rounds", "baselines, directory, reference, resume, rounds, seed."),
         ("rounds", "run.rounds", "client, data, downlink, link, model, run, server, uplink."),
         ("runs.rounds", "run", "client, data, downlink, link, model, run, server, uplink."),
-        ("server.distil.steps", "server.distill", "distill, evaluate_every"),
+        ("server.distil.steps", "server.distill", "distill, drift_share"),
         ("server.distill.temprature", "server.distill.temperature", "batch_size, enabled"),
         ("client.temperature", "server.distill.temperature", "batch_size, detector"),
         ("data.clients_per_round", "server.clients_per_round", "bad_rows, categories"),

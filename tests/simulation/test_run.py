@@ -73,6 +73,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) 
         {"model.name": "cnn", "model.channels": "4,8", "run.rounds": 2},
         {"data.when_dry": "idle", "client.samples_per_round": 200},
         {"downlink.held_models": 1},
+        {
+            "data.scenario": "swap:0.6,at=0.4 | stagger:0.3",
+            "client.detector": "page_hinkley",
+            "client.detector_threshold": 0.5,
+            "server.on_drift": "cluster",
+            "downlink.held_models": 1,
+            "run.rounds": 6,
+        },
         {"uplink.allocate": "bandit", "uplink.levels": "ef | rdo:bpp=0.1; ef | rdo:bpp=1"},
     ],
 )
