@@ -36,7 +36,7 @@ def optimizer(
     rule: Optimizer = Sgd(config, parameters) if config.optimizer == "sgd" else AdamW(config, parameters)
     if config.proximal:
         rule = Proximal(rule, config.proximal, parameters)
-    return rule if fisher is None else Elastic(rule, config.retain_strength, fisher, parameters)
+    return rule if fisher is None else Elastic(rule, config, fisher, parameters)
 
 
 class Sgd:
@@ -106,20 +106,28 @@ class Proximal:
 
 
 class Elastic:
-    """Elastic weight consolidation (arXiv:1612.00796): FedProx's term with a weight for each parameter.
+    """Elastic weight consolidation (arXiv:1612.00796): holds each weight where it started by what it mattered.
 
-    It adds the gradient of strength/2 sum F (w - w_start)^2, F being the diagonal of the Fisher information.
+    After a step of another rule it takes the proximal step of strength/2 sum F (w - w_start)^2, F being the
+    diagonal of the Fisher information: w_start + (w - w_start) / (1 + rate strength F). Unlike a step along
+    the gradient of that term it cannot overshoot, however large the strength.
     """
 
     def __init__(
-        self, rule: Optimizer, strength: float, fisher: list[torch.Tensor], parameters: list[torch.Tensor]
+        self,
+        rule: Optimizer,
+        config: ClientConfig,
+        fisher: list[torch.Tensor],
+        parameters: list[torch.Tensor],
     ) -> None:
         self._rule = rule
-        self._pull = [strength * each for each in fisher]
+        self._hold = [1 + config.learning_rate * config.retain_strength * each for each in fisher]
         self._parameters = parameters
         self._start = [parameter.detach().clone() for parameter in parameters]
 
     def step(self, gradients: list[torch.Tensor]) -> None:
         """Take one step."""
-        moved = torch._foreach_sub(self._parameters, self._start)
-        self._rule.step(list(torch._foreach_addcmul(gradients, self._pull, moved)))
+        self._rule.step(gradients)
+        torch._foreach_sub_(self._parameters, self._start)
+        torch._foreach_div_(self._parameters, self._hold)
+        torch._foreach_add_(self._parameters, self._start)

@@ -54,7 +54,7 @@ def test_a_detector_made_from_the_state_is_the_one_that_was_there(name: str) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_alarm_is_rivers(name: str) -> None:
-    """Protects the claim that these are river's detectors: fed without a break, they fire at the same sample."""
+    """Protects the claim that these are river's detectors: they fire at the same sample."""
     stream = errors((150, 0.1), (100, 0.7))
     detector, expected = RIVERS[name](), 0
     for place, error in enumerate(stream.tolist()):
@@ -92,7 +92,7 @@ def test_a_rise_is_noticed_soon_and_the_change_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_history_is_bounded_and_a_long_calm_stream_stays_calm(name: str) -> None:
-    """Protects the cap: a byte a sample, a thousand at most; and a detector that starts over starts no alarm."""
+    """Protects the cap: a thousand bytes at most; a detector that starts over raises no alarm by it."""
     seen = error_bytes(errors((4000, 0.08)), scores=False)
     alarms, watched = in_portions(seen, 400, config(name))
     assert alarms == []
@@ -115,7 +115,7 @@ def test_the_change_point_is_where_the_mean_rises_most_clearly() -> None:
 
 
 def test_errors_are_bytes() -> None:
-    """Protects scores without an upper end, and those of a model that diverged: order stays, nothing wraps."""
+    """Protects scores without an upper end, and those of a model that diverged: their order stays."""
     assert error_bytes(np.array([0, 1, 1], np.float32), scores=False) == b"\x00\xff\xff"
     scores = np.array([0, 0.5, 1, 10, 1e30, np.inf, np.nan], np.float32)
     found = error_bytes(scores, scores=True)

@@ -1,4 +1,4 @@
-"""The replay buffer: a fair draw from all that came, the same in whatever portions it came, smaller on demand."""
+"""The replay buffer: a fair draw from all that came, in whatever portions, and smaller on demand."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_sample_has_the_same_chance() -> None:
 
 
 def test_a_smaller_buffer_is_part_of_a_larger_and_stays_fair_when_room_comes_back() -> None:
-    """Protects the cap: what was thrown out for a moment's lack of bytes leaves no gap that later samples fill."""
+    """Protects the cap: what went for a moment's lack of bytes leaves no gap for later samples."""
     large, small = filled(200, 50, 10, 3), filled(200, 20, 10, 3)
     assert set(small.place) < set(large.place)
     again = shrink(shrink(large, 20, 3), 50, 3)
@@ -63,7 +63,7 @@ def test_a_smaller_buffer_is_part_of_a_larger_and_stays_fair_when_room_comes_bac
 
 
 def test_forgetting_keeps_what_came_after_the_change() -> None:
-    """Protects a client after drift: the old world is gone, the new one is there, and newcomers are let in."""
+    """Protects a client after drift: the old world is gone, the new one stays, newcomers are let in."""
     buffer = forget_before(filled(100, 40, 10, 1), 60)
     assert len(buffer)
     assert buffer.place.min() >= 60
