@@ -17,6 +17,7 @@ import grpc
 import phloem
 from phloem.client.link import Node, Setup
 from phloem.client.link_enrol import Membership
+from phloem.client.link_memory import shed
 from phloem.errors import ProtocolError, RunError
 from phloem.link_stream import METHOD, PROTOCOL, SERVER_NAME, Deflater, Inflater, expand_alone, parse
 from phloem.proto import link_pb2
@@ -27,6 +28,9 @@ FINAL = (
     grpc.StatusCode.UNIMPLEMENTED,
 )
 """What the server says to a device it will not serve as it is."""
+
+WARM = 3
+"""After so many answers a device has loaded all it will: a greeting, a round, a round that builds on it."""
 
 MOST_DOWN_BYTES = 2**31 - 1
 RUN, SETTINGS_ID, SETTINGS = "run", "settings_id", "settings"
@@ -152,6 +156,7 @@ class Answers:
     most_bytes: int
     threaded: bool
     deflater: Deflater = field(default_factory=Deflater)
+    answered: int = 0
 
     async def send(self, number: int, head: bytes, data: tuple[bytes, ...]) -> None:
         """Do a task, or find that it was done, and send the answer."""
@@ -162,6 +167,9 @@ class Answers:
         if sum(map(len, beside)) + len(plain) > self.most_bytes:
             size = sum(map(len, beside)) + len(plain)
             plain, beside = self.node.too_large(size, self.most_bytes), ()
+        if self.answered < WARM:  # code is loaded as it is first needed
+            self.answered += 1
+            shed()
         answer = link_pb2.Answer(id=number, head=self.deflater.squeeze(plain), data=beside)
         await self.call.write(link_pb2.Up(answer=answer).SerializeToString())
 

@@ -31,9 +31,13 @@ class Meter:
         """Whether there is something to read."""
         return self._fd is not None
 
+    def totals(self) -> tuple[int, int] | None:
+        """Return how many bytes came and went since the connection was made; None once it is gone."""
+        return None if self._fd is None else _counters(self._fd, self._peer)
+
     def read(self) -> tuple[int, int]:
         """Return how many bytes came and went since the last call."""
-        counters = None if self._fd is None else _counters(self._fd, self._peer)
+        counters = self.totals()
         if counters is None:
             return 0, 0
         step = counters[0] - self.up, counters[1] - self.down

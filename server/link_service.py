@@ -116,6 +116,11 @@ class LinkService:
         seat = self._seats[node]
         return 0.0 if seat.session is not None else time.monotonic() - seat.away_since
 
+    def wire(self, node: int) -> tuple[int, int]:
+        """Return the bytes up and down of a node's present connection, zeros where nobody can count."""
+        session = self._seats[node].session
+        return (0, 0) if session is None else session.meter.totals() or (0, 0)
+
     def reborn(self) -> list[int]:
         """Return the nodes that lost what they kept since the last call."""
         found = [node for node, seat in list(self._seats.items()) if seat.reborn]
@@ -184,7 +189,7 @@ class LinkService:
             seat = self._admit(context)
             assert self._terms is not None
             session = self._seat(seat, hello, context)
-            await session.serve(hello, self._terms, Meter(context.peer()))
+            await session.serve(hello, self._terms)
         except ProtocolError as error:
             self.counts["refused"] += 1
             await refuse(context, error)
@@ -216,7 +221,7 @@ class LinkService:
             # A device whose network changed comes back before its old connection is known to be dead.
             self.counts["replaced"] += 1
             old.replaced.set()
-        seat.session = Session(seat, context, self._on_arrival)
+        seat.session = Session(seat, context, self._on_arrival, Meter(context.peer()))
         return seat.session
 
 

@@ -81,11 +81,12 @@ class Session:
     seat: Seat
     context: Context
     on_arrival: Callable[[Arrival], None]
+    meter: Meter
     outbox: asyncio.Queue[Parcel | link_pb2.Farewell] = field(default_factory=asyncio.Queue)
     replaced: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the same device has come in again."""
 
-    async def serve(self, hello: link_pb2.Hello, terms: Terms, meter: Meter) -> None:
+    async def serve(self, hello: link_pb2.Hello, terms: Terms) -> None:
         """Welcome the device, then carry tasks and answers until either side ends."""
         mailbox = self.seat.mailbox
         ready = set(hello.ready) & set(mailbox.waiting) if hello.run == terms.run else set()
@@ -102,7 +103,7 @@ class Session:
             wanted=sorted(ready),
         )
         await self.context.write(link_pb2.Down(welcome=welcome).SerializeToString())
-        tasks = [asyncio.create_task(w) for w in (self._send(), self._receive(meter), self._give_way())]
+        tasks = [asyncio.create_task(w) for w in (self._send(), self._receive(), self._give_way())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -133,8 +134,8 @@ class Session:
         await self.replaced.wait()
         raise Replaced("This device has come in again on another connection, which now serves it.")
 
-    async def _receive(self, meter: Meter) -> None:
-        inflater = Inflater()
+    async def _receive(self) -> None:
+        inflater, meter = Inflater(), self.meter
         while (raw := await self.context.read()) is not grpc.aio.EOF:
             up = link_pb2.Up()
             parse(up, raw)
