@@ -128,10 +128,11 @@ def prepare(experiment: Experiment) -> Setting:
     learner = open_learner(
         experiment.model, federation.input_shape, federation.classes, device=experiment.client.device
     )
-    if experiment.server.distill.enabled and not (len(federation.proxy) and len(federation.validation)):
+    wanted = experiment.server.distill
+    if wanted.enabled and not (len(federation.validation) and (len(federation.proxy) or wanted.data_free)):
         raise ConfigError(
             "`server.distill` needs proxy and validation samples. Found none: raise `data.proxy_fraction` "
-            "and `data.validation_fraction`."
+            "and `data.validation_fraction`, or set `server.distill.data_free` and only the latter."
         )
     return Setting(experiment, federation, learner)
 

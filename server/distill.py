@@ -1,7 +1,7 @@
 """Ensemble distillation: the clients' models teach the new global model on unlabelled proxy samples.
 
 The teacher is the mean of the clients' softened predictions, each class weighted by how many of its
-samples a client saw this round: a client that never saw a class does not get to vote on it. The
+samples a client saw this round, and by how certain it is: who never saw a class does not vote on it. The
 student starts from the average and minimises T^2 KL(teacher || student) at temperature T (Hinton et
 al. 2015, arXiv 1503.02531; ensemble fusion: Lin et al. 2020, FedDF, arXiv 2006.07242). A validation
 slice decides whether the outcome is kept, so a bad proxy cannot make the global model worse on it.
@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from phloem.compression.update import Update
 from phloem.config import DistillConfig
 from phloem.learning import Model, Scores
-from phloem.sources import Samples
+from phloem.sources import Federation, Samples
+
+NOISE_PER_SAMPLE = 8
+"""Inputs of noise for each validation sample, where there is no proxy."""
 
 SMOOTHING = 0.1
 """Samples a class that a client did not see counts for, so that a class nobody saw is voted on by all."""
@@ -30,10 +33,12 @@ class Teacher:
     model: Model
     proxy: NDArray[np.float32]
     temperature: float
+    certainty: bool = False
+    """Whether a vote also counts by how certain it is: 1 - entropy / log(classes), a number a sample."""
     votes: NDArray[np.float64] | None = field(default=None, init=False)
     weights: NDArray[np.float64] | None = field(default=None, init=False)
 
-    def hear(self, client_model: Update, class_counts: NDArray[np.int64]) -> None:
+    def hear(self, client_model: Update, class_counts: NDArray[np.int64] | NDArray[np.float64]) -> None:
         """Add a client's predictions; `class_counts` has one count a class.
 
         A model that overflows on the proxy has no vote: its NaN would silence all the others.
@@ -42,11 +47,24 @@ class Teacher:
         if not np.isfinite(logits).all():
             return
         softened = softmax(logits, self.temperature)
-        weight = class_counts + SMOOTHING
+        weight = np.asarray(class_counts, np.float64) + SMOOTHING
+        if self.certainty:
+            weight = weight * certainty_of(softmax(logits, 1.0))[:, None]
         if self.votes is None or self.weights is None:
-            self.votes, self.weights = softened * weight, np.asarray(weight, np.float64)
+            self.votes, self.weights = softened * weight, weight
         else:
             self.votes, self.weights = self.votes + softened * weight, self.weights + weight
+
+    def hear_again(self, global_model: Update, share: float) -> None:
+        """Add what the last global model says of every class alike, with `share` of all votes so far.
+
+        It knows what clients saw in earlier rounds, and those of this round may not.
+        """
+        if self.weights is None or share == 0:
+            return
+        total = float(self.weights.sum() / (1 if self.weights.ndim == 1 else len(self.weights)))
+        counts = np.full(self.model.classes, share * total / self.model.classes)
+        self.hear(global_model, counts)
 
     def opinion(self) -> NDArray[np.float32]:
         """Return what the ensemble predicts on the proxy: rows that sum to 1."""
@@ -54,6 +72,17 @@ class Teacher:
             raise ValueError("A teacher should have heard one client at least. Found none.")
         votes = self.votes / self.weights
         return np.asarray(votes / votes.sum(axis=1, keepdims=True), np.float32)
+
+
+def open_teacher(model: Model, federation: Federation, config: DistillConfig, *, seed: int) -> Teacher | None:
+    """Return a teacher that has heard nobody, or None where nothing is distilled."""
+    proxy, validation = federation.proxy, federation.validation
+    if not config.enabled or not len(validation) or not (len(proxy) or config.data_free):
+        return None
+    if not len(proxy):
+        proxy = noise(validation.x, NOISE_PER_SAMPLE * len(validation), seed=seed)
+    asked = questions(proxy, config.mixup, seed=seed)
+    return Teacher(model, asked, config.temperature, config.certainty)
 
 
 @dataclass(frozen=True)
@@ -75,6 +104,22 @@ def distill(
     before, after = model.score(average, validation), model.score(student, validation)
     kept = after.loss <= before.loss and after.correct >= before.correct
     return Distilled(student if kept else average, kept, before, after)
+
+
+def certainty_of(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 - entropy / log(classes) of each row: 1 where one class has it all, 0 where all are alike.
+
+    Never quite 0, so that a sample on which all are undecided is still voted on.
+    """
+    entropy = -(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum(axis=1)
+    return np.asarray(np.maximum(1 - entropy / np.log(max(probabilities.shape[1], 2)), 1e-6))
+
+
+def noise(like: NDArray[np.float32], count: int, *, seed: int) -> NDArray[np.float32]:
+    """Return `count` inputs without any content: each number uniform between its extremes in `like`."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    low, high = like.min(axis=0), like.max(axis=0)
+    return low + (high - low) * rng.random((count, *like.shape[1:]), np.float32)
 
 
 def questions(proxy: NDArray[np.float32], mixup: int, *, seed: int) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from phloem.protocol import Reply, client_order, model_hash
 from phloem.seeds import derive, generator
 from phloem.server.aggregate import Gathering
 from phloem.server.allocate import Levels, choose_levels, codec_for, observe
-from phloem.server.distill import Distilled, Teacher, distill, questions
+from phloem.server.distill import Distilled, distill, open_teacher
 from phloem.server.held import Downlink, Held, Path, begin, send, welcome
 from phloem.server.react import Did, Reactions, most_have_second, react, swapped, with_asked
 from phloem.server.sanitize import Expected, Limits, Sane, brief, read_reply, read_update
@@ -191,11 +191,8 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
     uplink = setting.experiment.uplink
     limits = Limits(server.max_samples, server.max_change, setting.federation.classes)
     gatherings = [Gathering(setting.learner.schema, server) for _ in state.models]
-    teacher = None
-    if server.distill.enabled and len(setting.federation.proxy) and len(setting.federation.validation):
-        seed = derive(setting.experiment.run.seed, "questions", round_number)
-        proxy = questions(setting.federation.proxy, server.distill.mixup, seed=seed)
-        teacher = Teacher(setting.learner, proxy, server.distill.temperature)
+    seed = derive(setting.experiment.run.seed, "questions", round_number)
+    teacher = open_teacher(setting.learner, setting.federation, server.distill, seed=seed)
 
     accepted: list[Accepted] = []
     refused: list[Refused] = []
@@ -256,6 +253,7 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
     distilled = None
     if teacher is not None and teacher.votes is not None:
         seed = derive(setting.experiment.run.seed, "distill", round_number)
+        teacher.hear_again(state.model, server.distill.previous)
         distilled = distill(model, teacher, setting.federation.validation, server.distill, seed=seed)
         model = distilled.model
 

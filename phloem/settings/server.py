@@ -19,6 +19,12 @@ class DistillConfig(Section):
     learning_rate: Positive = 0.002
     mixup: Annotated[int, Field(ge=0)] = 3
     """Convex mixtures of two proxy samples that the teacher is asked about as well, for each proxy sample."""
+    data_free: bool = False
+    """Whether to ask about noise where there is no proxy: less is learned from it than from few real data."""
+    certainty: bool = True
+    """Whether clients' votes count by how certain they are of a sample, beside their class counts."""
+    previous: NotNegative = 0.0
+    """The vote of the last global model, as a share of all clients' votes together; 0 leaves it out."""
 
 
 class ServerConfig(Section):
@@ -69,15 +75,15 @@ class ServerConfig(Section):
     """After how many rounds everything is saved, so that a killed run can go on; 0 means never. Clients that
     keep their own state, as all do but a simulation's, need every round saved: what a run took from them in
     a round that is lost with the server is lost."""
-    distill: DistillConfig = DistillConfig()
-
-
-class RunConfig(Section):
     on_drift: Literal["none", "extra_round", "cluster"] = "none"
     """What follows when clients' detectors fire: those clients are asked in the next round as well, or change
     to the other one of two global models."""
     drift_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Which share of a round's clients has to have an alarm for that; with 0 one is enough."""
+    distill: DistillConfig = DistillConfig()
+
+
+class RunConfig(Section):
     """The run as a whole."""
 
     rounds: Annotated[int, Field(ge=1)] = 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,10 +14,20 @@ from numpy.typing import NDArray
 from phloem.client import learner as learner_module
 from phloem.client.learner import Learner
 from phloem.compression.update import Schema, Update
-from phloem.config import ClientConfig, DistillConfig, ModelConfig
-from phloem.learning import Scores
-from phloem.server.distill import SMOOTHING, Teacher, distill, questions, softmax
-from phloem.sources import Samples
+from phloem.config import ClientConfig, DataConfig, DistillConfig, ModelConfig
+from phloem.learning import NOTHING, Past, Scores
+from phloem.server.distill import (
+    NOISE_PER_SAMPLE,
+    SMOOTHING,
+    Teacher,
+    certainty_of,
+    distill,
+    noise,
+    open_teacher,
+    questions,
+    softmax,
+)
+from phloem.sources import Samples, open_federation
 
 CLASSES = 3
 
@@ -39,8 +50,16 @@ class _Known:
     def score(self, weights: Update, samples: Samples) -> Scores:
         return self.scores[float(weights["b"][0])]
 
-    def learn(self, weights: Update, samples: Samples, config: ClientConfig, seed: int) -> Update:
+    def learn(
+        self, weights: Update, samples: Samples, config: ClientConfig, seed: int, past: Past = NOTHING
+    ) -> Update:
         raise AssertionError("the server trains on nobody's labels")
+
+    def fisher(self, weights: Update, samples: Samples) -> Update:
+        raise AssertionError("the server trains on nobody's labels")
+
+    def importance(self, weights: Update, samples: Samples, values: Update, by: str) -> Update:
+        raise AssertionError("the server prunes nothing here")
 
     def imitate(
         self,
@@ -86,6 +105,66 @@ def test_who_never_saw_a_class_hardly_votes_on_it() -> None:
     opinion = teacher.opinion()[0]
     assert opinion[0] == pytest.approx(opinion[1], rel=0.01), "each is heard on what it knows"
     assert opinion[2] < 0.001
+
+
+def test_who_is_certain_is_heard_more() -> None:
+    """Protects samples that one client knows and another guesses at: the guess hardly counts."""
+    teacher = Teacher(_Known(), PROXY, temperature=1.0, certainty=True)
+    teacher.hear(model(0.1, 0.0, 0.0), counts(10, 10, 10))
+    teacher.hear(model(0.0, 0.0, 9.0), counts(10, 10, 10))
+    assert teacher.opinion()[0][2] > 0.99
+    plain = Teacher(_Known(), PROXY, temperature=1.0)
+    plain.hear(model(0.1, 0.0, 0.0), counts(10, 10, 10))
+    plain.hear(model(0.0, 0.0, 9.0), counts(10, 10, 10))
+    assert plain.opinion()[0][2] < 0.7
+
+
+@pytest.mark.parametrize("certainty", [False, True])
+def test_the_last_global_model_has_its_share(certainty: bool) -> None:
+    """Protects what was learned before: on classes that nobody saw this round, it is the one heard."""
+    teacher = Teacher(_Known(), PROXY, 1.0, certainty)
+    teacher.hear(model(5.0, 0.0, 0.0), counts(30, 0, 0))
+    alone = teacher.opinion()[0]
+    teacher.hear_again(model(0.0, 0.0, 5.0), share=0.5)
+    together = teacher.opinion()[0]
+    assert together[2] > 10 * alone[2]
+    teacher.hear_again(model(0.0, 5.0, 0.0), share=0.0)
+    np.testing.assert_array_equal(teacher.opinion()[0], together)
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=1, max_size=5))
+def test_certainty_is_between_none_and_all(rows: list[list[float]]) -> None:
+    """Protects the weights: 0 to 1 whatever the prediction, highest where one class has everything."""
+    probabilities = np.array(rows) + 1e-12
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    found = certainty_of(probabilities)
+    assert ((found > 0) & (found <= 1 + 1e-12)).all()
+    assert certainty_of(np.full((1, 4), 0.25))[0] < 1e-5
+    assert certainty_of(np.eye(4)[:1])[0] == 1
+
+
+def test_noise_has_the_range_of_the_data_and_nothing_else_of_it() -> None:
+    """Protects the data-free way: as many inputs as asked for, in the data's range, the same for a seed."""
+    like = np.random.default_rng(0).normal(size=(20, 2, 3)).astype(np.float32)
+    found = noise(like, 500, seed=1)
+    assert found.shape == (500, 2, 3)
+    assert found.dtype == np.float32
+    assert (found >= like.min(axis=0) - 1e-6).all()
+    assert (found <= like.max(axis=0) + 1e-6).all()
+    np.testing.assert_array_equal(found, noise(like, 500, seed=1))
+
+
+def test_a_teacher_asks_about_what_there_is() -> None:
+    """Protects runs without a proxy: noise where it was asked for, else nothing is distilled."""
+    federation = open_federation(DataConfig(clients=2), 1)
+    bare = replace(federation, proxy=federation.proxy[:0])
+    on, free = DistillConfig(enabled=True, mixup=0), DistillConfig(enabled=True, mixup=0, data_free=True)
+    known = _Known()
+    found = [open_teacher(known, *case, seed=0) for case in ((federation, on), (bare, free))]
+    sizes = [len(teacher.proxy) for teacher in found if teacher is not None]
+    assert sizes == [len(federation.proxy), NOISE_PER_SAMPLE * len(federation.validation)]
+    assert open_teacher(known, bare, on, seed=0) is None
+    assert open_teacher(known, federation, DistillConfig(), seed=0) is None
 
 
 def test_a_class_that_nobody_saw_is_voted_on_by_all() -> None:
