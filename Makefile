@@ -37,7 +37,7 @@ fuzz: $(READY) ## a million broken frames, then coverage-guided fuzzing of each 
 	$(VENV)/bin/python -m tests.compression.sweep --frames 1000000
 	$(VENV)/bin/python -m tests.compression.fuzz $(ARGS)
 
-chaos: $(READY) ## kill a run at every labelled point of ten rounds, and go on each time (ARGS: --rounds 10)
+chaos: $(READY) ## kill a run at every labelled point of ten rounds, and go on each time (ARGS: --each)
 	$(VENV)/bin/python -m tests.server.killed $(ARGS)
 
 proto: $(READY) ## write the Python code of phloem/proto/*.proto
