@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from phloem.cli_console import JsonFlag, exit_codes, out, say
+from phloem.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks, against peers in the same run.")
 
@@ -17,6 +18,30 @@ app = typer.Typer(no_args_is_help=True, help="Benchmarks, against peers in the s
 @app.callback()
 def _group() -> None:
     """Benchmarks, against peers in the same run."""
+
+
+@app.command()
+def link(
+    rounds: Annotated[int, typer.Option(min=2, help="Of the link; bytes are means over them.")] = 20,
+    devices: Annotated[int, typer.Option(min=1, help="Device processes.")] = 2,
+    payload: Annotated[int, typer.Option(min=0, help="Bytes each way.")] = 1000,
+    idle: Annotated[float, typer.Option(min=0, help="Count idle bytes for so many seconds.")] = 0.0,
+    against: Annotated[str, typer.Option(help="'supernode': Flower's own engine, in the same run.")] = "",
+    peer_rounds: Annotated[int, typer.Option(min=2, help="Of the peer.")] = 4,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure what a round costs a device: bytes at the socket, seconds, memory."""
+    with exit_codes():
+        from phloem.bench.link import Wanted, measure, table
+
+        if against not in ("", "supernode"):
+            raise ConfigError(f"`--against` should be 'supernode'. Found {against!r}. Correct it.")
+        wanted = Wanted(rounds, devices, payload, idle, against == "supernode", peer_rounds)
+        rows = measure(wanted, say)
+        if as_json:
+            print(json.dumps(rows, indent=2))
+        else:
+            out.print(table(rows))
 
 
 @app.command()

@@ -56,7 +56,9 @@ class Cost:
     round_seconds: float
     """The median."""
     rss_mb: float
-    """The most that the node's processes together held at any time."""
+    """What the node's processes held after the rounds; MB of 10^6 bytes."""
+    peak_rss_mb: float
+    """The most that they held at any time."""
     idle_bytes_per_second: float | None = None
     """Both ways, while nothing was asked."""
 
@@ -104,7 +106,8 @@ def _measure(
             wire_up_bytes=before[node][0] / plan.rounds,
             wire_down_bytes=before[node][1] / plan.rounds,
             round_seconds=median(seconds),
-            rss_mb=peak_rss_mb(running[place].pid),
+            rss_mb=memory_mb(running[place].pid, "VmRSS"),
+            peak_rss_mb=memory_mb(running[place].pid, "VmHWM"),
             idle_bytes_per_second=(sum(after[node]) - sum(before[node])) / plan.idle_s
             if plan.idle_s
             else None,
@@ -149,9 +152,9 @@ def _wait(service: LinkService, devices: int) -> None:
         time.sleep(0.05)
 
 
-def peak_rss_mb(pid: int) -> float:
-    """Return the most memory a process has held, in MB (10^6 bytes)."""
+def memory_mb(pid: int, which: str) -> float:
+    """Return a figure of a process's memory, such as VmRSS, in MB of 10^6 bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{which}:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise RunError(f"The system should tell the memory of process {pid}. Found nothing.")
