@@ -79,11 +79,14 @@ def choose_levels(
     sizes = _sizes(levels, count)
     asked, contexts = dict(levels.asked), dict(levels.contexts)
     rest = float(config.budget * (left + _answered(levels, worth)) - levels.spent)
+    untried = [i for i in range(count) if not levels.sizes or not levels.sizes[i]]
     for place, client in enumerate(clients):
         context = _context(levels, client, server_round)
         reserve = min(sizes) * (left - place - 1)
         open_ = [i for i in range(count) if not config.budget or sizes[i] + reserve <= rest]
         open_ = open_ or [int(np.argmin(sizes))]
+        if untried and untried[-1] in open_:
+            open_ = [untried.pop()]  # one client each, the finest first: what a level costs has to be seen
         scores = [_hoped(worth, i, np.array(context)) - config.price * sizes[i] / max(sizes) for i in open_]
         level = open_[int(np.argmax(scores))]  # the first of equals
         asked[client], contexts[client] = level, context
@@ -149,10 +152,10 @@ def _hoped(worth: Mapping[str, NDArray[np.float64]], level: int, context: NDArra
 
 
 def _sizes(levels: Levels, count: int) -> list[float]:
-    """Return each level's bytes; of one that was never used the mean of those that were."""
-    known = [size for size in levels.sizes if size]
-    unknown = sum(known) / len(known) if known else 1.0
-    return [size or unknown for size in levels.sizes or (0.0,) * count]
+    """Return each level's bytes; of one that was never used in proportion to its place, by the others."""
+    known = [size / (place + 1) for place, size in enumerate(levels.sizes) if size]
+    step = sum(known) / len(known) if known else 1.0
+    return [size or step * (place + 1) for place, size in enumerate(levels.sizes or (0.0,) * count)]
 
 
 def _answered(levels: Levels, worth: Mapping[str, NDArray[np.float64]]) -> int:

@@ -125,7 +125,7 @@ def _gather(run_dir: Path) -> Page:
             distillation=distillation_figure(ledger.read(Distillation)),
             prequential=prequential_figure(stream_questions.curves(ledger), events, summary.rounds),
             anomalies=anomaly_figure(stream_questions.area_by_part(ledger), summary.streams),
-            drift=drift_figure(events, summary.streams),
+            drift=drift_figure(events, summary.streams, stream_questions.deeds(ledger)),
             concepts=matrix_figure(None if anomalous else stream_questions.matrix(ledger)),
             mix=mix_figure(stream_questions.mixes(ledger, CLIENTS_DRAWN)),
             spread=spread_figure(stream_questions.client_scores(ledger), summary.streams),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from phloem.report.axes import Json, axis
 from phloem.report.figures import Figure
@@ -13,6 +13,12 @@ from phloem.units import human_bytes, human_percent, plural
 
 BESIDE = ("--reference", "--up", "--down", "--bad")
 DASHES = ("dot", "dash", "dashdot", "longdash")
+DEEDS = {
+    "asked": " The server asked a client with an alarm once more {}.",
+    "forked": " It began a second global model and gave it to a client {}.",
+    "moved": " A client changed to the other model {}.",
+    "returned": " A client fitted the other model worse and went back {}.",
+}
 CLIENTS_DRAWN = 60
 MARKS_DRAWN = 24
 
@@ -107,7 +113,7 @@ def anomaly_figure(
     )
 
 
-def drift_figure(events: Sequence[Event], streams: Streams | None) -> Figure | None:
+def drift_figure(events: Sequence[Event], streams: Streams | None, deeds: Mapping[str, int]) -> Figure | None:
     """Draw each client's changes and alarms along its stream; None where there were neither."""
     if not events or streams is None:
         return None
@@ -141,6 +147,7 @@ def drift_figure(events: Sequence[Event], streams: Streams | None) -> Figure | N
         "drift",
         "Changes and alarms",
         _detection_words(streams)
+        + "".join(DEEDS[deed].format(plural(count, "time")) for deed, count in deeds.items())
         + (f" The first {len(names)} clients with either." if len(names) == CLIENTS_DRAWN else ""),
         traces,
         {

@@ -100,6 +100,11 @@ def events(ledger: Ledger) -> list[Event]:
     return sorted(found, key=lambda event: (client_order(event.client), event.position, event.true))
 
 
+def deeds(ledger: Ledger) -> dict[str, int]:
+    """Return how often the server did what about a client with an alarm."""
+    return dict(ledger.query("SELECT deed, count(*) FROM reaction GROUP BY deed ORDER BY deed"))
+
+
 def client_scores(ledger: Ledger) -> list[ClientScore]:
     """Return the clients' accuracies, the worst first; none where anomalies are the measure."""
     if anomaly_area(ledger) is not None:

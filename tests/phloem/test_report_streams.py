@@ -16,7 +16,7 @@ from phloem.report.questions import Progress
 from phloem.report.scenario_figures import mix_figure
 from phloem.report.stream_questions import MixPart, costs, mixes
 from phloem.rows import Row
-from phloem.stream_rows import AnomalyScores, Baseline, Concept, Drift, Mix, Stream
+from phloem.stream_rows import AnomalyScores, Baseline, Concept, Drift, Mix, Reaction, Stream
 from tests.phloem.plausible_run import Story, write_run
 from tests.phloem.test_report import needs_chromium, read, visit
 
@@ -46,6 +46,8 @@ def streams(rng: np.random.Generator) -> list[Row]:
                     Drift(number, name, "scenario", 32 * number - 20, "swap"),
                     Drift(number, name, "detector", 32 * number, "1"),
                 ]
+        if number == 16:
+            found.append(Reaction(number, "client 00", "moved", 1))
         found += [Concept(number, c, 0, 90, 1.0, min(0.9, 0.3 + number / 60)) for c in (0, 1)]
         found += [Baseline(number, name, 32 * CLIENTS, 90, None) for name in ("majority", "no change")]
     return found
@@ -90,6 +92,7 @@ def test_the_page_says_how_good_the_alarms_were(tmp_path: Path) -> None:
     assert "6 changes by the scenario, 6 alarms by detectors." in html
     assert "6 of 6 changes had an alarm within 1,000 samples, after 20 samples in the median" in html
     assert "What a measure cost" in html
+    assert "A client changed to the other model 1 time." in html
 
 
 def test_anomalies_are_not_shown_as_accuracy(tmp_path: Path) -> None:
