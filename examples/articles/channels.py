@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.articles.claim import Claim, Row, main
+from examples.articles.claim import Claim, Found, Row, main
 from examples.articles.school import AFTER_PRUNING, School
 from phloem.server.shrink.channels import RANKINGS, pruned
 from phloem.server.shrink.lessons import teach
@@ -43,7 +42,7 @@ def measure(school: School) -> list[Row]:
     return rows
 
 
-def verdict(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def verdict(found: Found) -> str:
     """Say it in figures."""
     parts = []
     for data, rows in found.items():

@@ -19,6 +19,8 @@ from examples.articles.school import DATA, School, open_school
 
 RESULTS = Path(__file__).resolve().parent / "results"
 Row = Mapping[str, float | str]
+Found = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Means over seeds, by data and by what they are of."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,8 @@ class Claim:
     as_written: str
     corrected: str
     measure: Callable[[School], list[Row]]
-    verdict: Callable[[Mapping[str, Mapping[str, Mapping[str, float]]]], str]
+    verdict: Callable[[Found], str]
     data: tuple[str, ...] = DATA
-    columns: tuple[str, ...] = ()
 
     def run(self, school: School) -> None:
         """Measure one school, and put its rows into the results."""

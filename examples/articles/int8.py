@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.articles.claim import Claim, Row, main
+from examples.articles.claim import Claim, Found, Row, main
 from examples.articles.school import School
 from phloem.server.shrink.graph import to_onnx
 from phloem.server.shrink.int8 import one_variant, quantise
@@ -42,7 +41,7 @@ def measure(school: School) -> list[Row]:
     return rows
 
 
-def verdict(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def verdict(found: Found) -> str:
     """Say it in figures."""
     parts = [
         f"{data}: {rows['chosen']['points']:+.2f} pt, {rows['chosen']['agreement']:.1f} % agreement, "

@@ -33,7 +33,7 @@ LARGE = 16
 AFTER_PRUNING = Lesson(steps=300)
 STUDENTS = {
     "digits": Lesson(steps=1500, learning_rate=0.02),
-    "fashion_mnist": Lesson(steps=1000, learning_rate=0.02),
+    "fashion_mnist": Lesson(steps=2000, learning_rate=0.02),
 }
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.articles.claim import Claim, Row, main
+from examples.articles.claim import Claim, Found, Row, main
 from examples.articles.school import School
 from phloem.server.shrink.lessons import Lesson
 from phloem.server.shrink.search import search
@@ -54,7 +53,7 @@ def measure(school: School) -> list[Row]:
     return rows
 
 
-def verdict(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def verdict(found: Found) -> str:
     """Say it in figures."""
     parts = [
         f"{data}: {rows['searched']['bytes']:,.0f} bytes against {rows['by hand']['bytes']:,.0f}, "

@@ -110,11 +110,14 @@ def folded(network: nn.Module) -> nn.Module:
     for sequence in [module for module in copied.modules() if isinstance(module, nn.Sequential)]:
         names = list(sequence._modules)
         for before, after in pairwise(names):
-            layer, norm = sequence._modules[before], sequence._modules[after]
+            layer, norm, owner = sequence._modules[before], sequence._modules[after], sequence
+            while isinstance(layer, nn.Sequential) and len(layer):  # a layer that became two: its last one
+                owner, before = layer, list(layer._modules)[-1]
+                layer = owner._modules[before]
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                sequence._modules[before] = fuse_conv_bn_eval(layer, norm)
+                owner._modules[before] = fuse_conv_bn_eval(layer, norm)
             elif isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
-                sequence._modules[before] = fuse_linear_bn_eval(layer, norm)
+                owner._modules[before] = fuse_linear_bn_eval(layer, norm)
             else:
                 continue
             sequence._modules[after] = nn.Identity()

@@ -104,7 +104,7 @@ def shrink(run: TrainedRun, wishes: Wishes) -> Shrunk:
         _teach(network, questions, wishes, "channels")
         steps.append(measured(f"without {wishes.channels:.0%} of the channels", network, run))
     if wishes.rank:
-        network = factorised(folded(network), wishes.rank)
+        network = factorised(network, wishes.rank)
         _teach(network, questions, wishes, "rank")
         steps.append(measured(f"factors with {wishes.rank:.0%} of the weights", network, run))
     if wishes.shared:

@@ -13,7 +13,7 @@ from phloem.errors import ConfigError
 from phloem.server.shrink.network import folded, parameters, reproducible
 
 WIDEST = 512
-SMALL_MAP, SMALLEST_MAP = 4, 2
+LARGE, SMALL, SMALLEST = 16, 4, 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _conv(width: int, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     size = _stem(layers, input_shape, inputs)
     for i in (1, 2):
         _norm_relu(layers, f"conv{i}", nn.Conv2d(inputs, width, 3, padding=1))
-        size, inputs = _halved(layers, f"pool{i}", size), width
+        size, inputs = _halved(layers, f"pool{i}", size, SMALL), width
     return _headed(layers, size, width, classes)
 
 
@@ -90,7 +90,7 @@ def _depthwise(width: int, input_shape: tuple[int, ...], classes: int) -> nn.Mod
     for i in (1, 2):
         _norm_relu(layers, f"filter{i}", nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs))
         _norm_relu(layers, f"mix{i}", nn.Conv2d(inputs, width, 1))
-        size, inputs = _halved(layers, f"pool{i}", size), width
+        size, inputs = _halved(layers, f"pool{i}", size, SMALL), width
     return _headed(layers, size, width, classes)
 
 
@@ -102,11 +102,10 @@ FAMILIES: dict[str, Callable[[int, tuple[int, ...], int], nn.Module]] = {
 
 
 def _stem(layers: OrderedDict[str, nn.Module], input_shape: tuple[int, ...], width: int) -> tuple[int, int]:
-    """Add the first convolution; large images are halved by it. Returns the map's size."""
+    """Add the first convolution, and pool large images after it. Returns the map's size."""
     channels, height, width_px = input_shape
-    stride = 2 if min(height, width_px) >= 16 else 1
-    _norm_relu(layers, "stem", nn.Conv2d(channels, width, 3, padding=1, stride=stride))
-    return -(-height // stride), -(-width_px // stride)
+    _norm_relu(layers, "stem", nn.Conv2d(channels, width, 3, padding=1))
+    return _halved(layers, "stem_pool", (height, width_px), LARGE)
 
 
 def _norm_relu(layers: OrderedDict[str, nn.Module], name: str, convolution: nn.Conv2d) -> None:
@@ -115,9 +114,11 @@ def _norm_relu(layers: OrderedDict[str, nn.Module], name: str, convolution: nn.C
     layers[f"{name}_relu"] = nn.ReLU()
 
 
-def _halved(layers: OrderedDict[str, nn.Module], name: str, size: tuple[int, int]) -> tuple[int, int]:
-    """Pool a map that is not small already."""
-    if min(size) < SMALL_MAP:
+def _halved(
+    layers: OrderedDict[str, nn.Module], name: str, size: tuple[int, int], smallest: int
+) -> tuple[int, int]:
+    """Pool a map of at least `smallest` pixels a side."""
+    if min(size) < smallest:
         return size
     layers[name] = nn.MaxPool2d(2)
     return size[0] // 2, size[1] // 2
@@ -127,10 +128,10 @@ def _headed(
     layers: OrderedDict[str, nn.Module], size: tuple[int, int], channels: int, classes: int
 ) -> nn.Module:
     """Average what is left of the map to at most 2x2 fields, and add the linear layer."""
-    window = [max(1, side // SMALLEST_MAP) for side in size]
+    window = [-(-side // SMALLEST) for side in size]
     if max(window) > 1:
-        layers["average"] = nn.AvgPool2d((window[0], window[1]))
-        size = (size[0] // window[0], size[1] // window[1])
+        layers["average"] = nn.AvgPool2d((window[0], window[1]), ceil_mode=True)
+        size = (-(-size[0] // window[0]), -(-size[1] // window[1]))
     layers["flatten"] = nn.Flatten()
     layers["output"] = nn.Linear(channels * size[0] * size[1], classes)
     return nn.Sequential(layers)
