@@ -47,11 +47,14 @@ ROOM = 4.0
 """Attempts that take so many times their target are given up."""
 
 MOST_SURVEYS = 6
-NEAR_ENOUGH = 0.25
-"""In octaves of what is measured: nearer to the target the modes are those of the target."""
+NEAR_ENOUGH, FAR = 0.25, 1.0
+"""In octaves of what is measured: nearer to the target the modes are those of the target; farther not."""
 
-SIZE_SLOPE, ERROR_SLOPE = -0.7, 1.5
-"""How the logarithms of a size and of an error move with the step's, where nothing better is known."""
+NARROW = CODES_AN_OCTAVE // 4
+"""Where neighbouring steps are that near, and still not near enough, modes jump between them."""
+
+SIZE_SLOPES, ERROR_SLOPES = (0.15, 3.0), (0.5, 2.2)
+"""How fast the logarithms of a size, falling, and of an error, rising, move with the step's."""
 
 MOST_ROUNDS = 3
 ROTATED_SIGNS = {Mode.SIGNS: Mode.ROTATED}
@@ -127,7 +130,9 @@ class Attempts:
         largest = max((float(np.abs(matrix).max()) for matrix in matrices), default=0.0)
         self._least = min(code_of(largest / (1 << 22)) + 1, MOST_CODE)
         self._most = code_of(4 * math.sqrt(square))  # no factor has a larger value than the norm
-        self._start = int(warm[STEP_KEY][0]) if STEP_KEY in warm else None
+        start = warm.get(STEP_KEY)
+        self._start = None if start is None else int(start[0])
+        self._slope = 0.0 if start is None else float(start[-1])
         self._room = sum(self._limits)
 
     def search(self, size: SizeTarget | None, nmse: float | None) -> Made | None:
@@ -144,7 +149,7 @@ class Attempts:
 
             fixed = size.size([b""] * len(self._full))
             found = self._approach(
-                lambda survey: survey.size + fixed, size_probe, size.most, SIZE_SLOPE, self._first(size, nmse)
+                lambda survey: survey.size + fixed, size_probe, size.most, *self._first(size, nmse)
             )
             return found or self._nothing(size)
         assert nmse is not None
@@ -155,15 +160,13 @@ class Attempts:
                 return Probe(code, 0.0, math.inf, None)
             return Probe(code, made.nmse, sum(map(len, made.payloads)), made)
 
-        return self._approach(
-            lambda survey: survey.nmse, error_probe, nmse, ERROR_SLOPE, self._first(size, nmse)
-        )
+        return self._approach(lambda survey: survey.nmse, error_probe, nmse, *self._first(size, nmse))
 
     def warm(self, made: Made) -> Warm:
         """What to begin with at the next update."""
         warm: dict[str, NDArray[np.float32]] = {}
         if any(choice.mode is not Mode.ZERO for choice in made.choices):
-            warm[STEP_KEY] = np.array([made.code], np.float32)
+            warm[STEP_KEY] = np.array([made.code, self._slope], np.float32)
         for name, components, choice in zip(self._names, self._components, made.choices, strict=True):
             if choice.rank:
                 warm[RIGHT_KEY + name] = components.right
@@ -174,8 +177,8 @@ class Attempts:
         measure: Callable[[Survey], float],
         probe: Callable[[Sequence[Choice], int], Probe[Made | None]],
         target: float,
-        slope: float,
         start: int,
+        slope: float,
     ) -> Made | None:
         """Survey until modes are known, then encode; again where those turn out to be another target's."""
         best: Probe[Made | None] | None = None
@@ -192,7 +195,9 @@ class Attempts:
                     break
                 choices, slope = survey.choices, path.slope
                 code = Path(target, slope).next_code(survey.code, measure(survey))
-            found = search(partial(probe, choices), Path(target, slope), code)
+            path = Path(target, slope)
+            found = search(partial(probe, choices), path, code)
+            self._slope = path.slope
             if found.best and (best is None or found.best.loss < best.loss):
                 best = found.best
             if found.best and found.best.measure >= CLOSE_ENOUGH * target:
@@ -208,21 +213,23 @@ class Attempts:
             survey = self._survey(code)
             found = measure(survey) if survey else (0.0 if path.slope > 0 else ROOM * path.target)
             gap = abs(math.log2(path.target / max(found, 1e-300)))
-            if survey and (taken is None or gap < NEAR_ENOUGH or (left > 1 and survey.size > taken.size)):
+            far = min(gap, left) > FAR
+            if survey and (taken is None or (survey.size > taken.size if far else gap < left)):
                 taken, left = survey, gap
-            if gap < NEAR_ENOUGH:
+            here, code = code, path.next_code(code, found)
+            if gap < NEAR_ENOUGH or (path.bracketed and abs(code - here) < NARROW):
                 break
-            code = path.next_code(code, found)
         return taken
 
-    def _first(self, size: SizeTarget | None, nmse: float | None) -> int:
-        """The code to begin with: that of the update before, or one from a sketch."""
+    def _first(self, size: SizeTarget | None, nmse: float | None) -> tuple[int, float]:
+        """The code to begin with and the slope there: those of the update before, or from a sketch."""
+        least, most = (*ERROR_SLOPES,) if nmse else (-SIZE_SLOPES[1], -SIZE_SLOPES[0])
         if self._start is not None:
-            return self._start
+            return self._start, min(max(self._slope, least), most)
         bits = 8 * max(size.most - size.overhead, 1) if size else None
         error = nmse * self._square if nmse else None
-        step = first_step(self._components, self._factors, bits, error)
-        return code_of(math.ldexp(step, self._shift))
+        step, slope = first_step(self._components, self._factors, bits, error)
+        return code_of(math.ldexp(step, self._shift)), min(max(slope, least), most)
 
     def _nothing(self, size: SizeTarget | None) -> Made | None:
         """The encoding of zeros, if it is within the target."""

@@ -134,7 +134,8 @@ class Encoder:
         """Write a number of so many bits, with the adaptive models at `place`, or raw if negative."""
         if self._state[WRITTEN] + self._state[WAITING] + MOST_WORDS > self._words.size:
             raise StreamFull
-        encode_number(place, bits, value, self._learned.side, self._state, self._words)
+        # numba takes long to tell an enumeration's type
+        encode_number(place, bits, int(value), self._learned.side, self._state, self._words)
 
     def rows(self, values: Values, scale: Scale, block: Block, keep: bool) -> Written:
         """Quantize and write rows; give what the decoder will see, the integers only with `keep`."""
@@ -145,10 +146,11 @@ class Encoder:
         sums = np.zeros(5)
         activity = np.full(columns, block.start, np.float32)
         full = encode_rows(
-            values, scale.inverse, scale.price, scale.dense, scale.whole, block.kind, block.relative,
-            learned.models, learned.book, learned.starts, learned.costs, self._state, self._words, activity,
-            activity.view(np.int32), np.empty(columns, np.uint8), np.empty((columns, STATES), np.int32),
-            np.empty(columns, np.uint8), np.empty(columns, np.int32), halves, dependents, sums,
+            values, scale.inverse, scale.price, scale.dense, int(scale.whole), block.kind,
+            int(block.relative), learned.models, learned.book, learned.starts, learned.costs,
+            self._state, self._words, activity, activity.view(np.int32), np.empty(columns, np.uint8),
+            np.empty((columns, STATES), np.int32), np.empty(columns, np.uint8), np.empty(columns, np.int32),
+            halves, dependents, sums,
         )  # fmt: skip
         if full:
             raise StreamFull
@@ -237,7 +239,7 @@ class Decoder:
         activity = np.full(shape[1], block.start, np.float32)
         learned = self._learned
         bad = decode_rows(
-            block.kind, block.relative, learned.models, learned.book, learned.starts, self._finder,
+            block.kind, int(block.relative), learned.models, learned.book, learned.starts, self._finder,
             self._state, self._words, activity, activity.view(np.int32), np.empty(shape[1], np.uint8),
             dependents, halves,
         )  # fmt: skip

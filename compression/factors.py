@@ -57,6 +57,7 @@ class Components:
     seed: tuple[int, ...] = ()
     warm: Values | None = None
     right: Values = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    left: Values = field(default_factory=lambda: np.empty((0, 0), np.float32))
     strength: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @cached_property
@@ -104,6 +105,8 @@ class Components:
         order = np.argsort(-np.diag(square), kind="stable")[:rank]
         right = np.empty((rank, n), np.float32)
         gather(start, turn[order].astype(np.float32), right)
+        self.left = np.empty((rank, m), np.float32)
+        gather(left, turn[order].astype(np.float32), self.left)
         self.right = right
         self.strength = np.sqrt(np.maximum(np.diag(square)[order], 0.0))
 

@@ -21,9 +21,12 @@ CODES_AN_OCTAVE = 2048
 PRICE = 0.085
 """Lagrange's price of a bit in squared steps; from 0.08 to 0.12 nothing changes much."""
 
-MOST_PROBES = 12
+MOST_PROBES = 14
 CLOSE = 0.985
 """A measure within this share under its target ends the search."""
+
+FARTHEST = 1.5
+"""At most so many octaves lie between a step and the next one that is tried."""
 
 FLATTEST, STEEPEST = 0.1, 30.0
 """The slopes that are believed, in octaves of the measure for one of the step."""
@@ -53,6 +56,11 @@ class Path:
     over: tuple[int, float] | None = None
     last: tuple[int, float] | None = None
 
+    @property
+    def bracketed(self) -> bool:
+        """Whether the target lies between two probes."""
+        return self.under is not None and self.over is not None
+
     def next_code(self, code: int, measure: float) -> int:
         """Where to look next, after `measure` was found at `code`."""
         here = code, _log2(measure)
@@ -68,7 +76,7 @@ class Path:
             self.over = here
         if self.under and self.over:
             return _between(self.under, self.over, aim)
-        far = min(max((aim - here[1]) / self.slope, -4.0), 4.0)
+        far = min(max((aim - here[1]) / self.slope, -FARTHEST), FARTHEST)
         return min(max(code + _away(far * CODES_AN_OCTAVE), LEAST_CODE), MOST_CODE)
 
 

@@ -15,7 +15,7 @@ from phloem.compression.factors import FIRST_RANK, Components, sampling
 from phloem.compression.kernels.points import count_sizes
 from phloem.compression.modes import has_factors
 
-STEPS = 120
+STEPS = 60
 """So many half octaves below the largest value lie the steps that are looked at."""
 
 BINS = 512
@@ -42,8 +42,11 @@ BITS, ERRORS = _tables()
 
 def first_step(
     components: Sequence[Components], factors: bool, bits: float | None, error: float | None
-) -> float:
-    """The step at which all tensors should take so many bits, or have so much squared error."""
+) -> tuple[float, float]:
+    """The step at which all tensors should take so many bits, or have so much squared error.
+
+    With it comes the slope there, in octaves of bits or error for one of the step.
+    """
     if factors:
         for one in components:
             if has_factors(one.matrix.shape):
@@ -54,7 +57,9 @@ def first_step(
     # From the largest step on the first that has too many bits, or little enough error.
     reached = taken > bits if bits is not None else errors < (error or 0.0)
     place = int(np.argmax(reached)) if reached.any() else len(taken) - 1
-    return float(2.0 ** (int(steps[place]) / 2 - 127))
+    measure = np.log2(np.maximum(taken if bits is not None else errors, 1e-300))
+    slope = float(measure[max(place - 1, 0)] - measure[min(place + 1, len(taken) - 1)])
+    return float(2.0 ** (int(steps[place]) / 2 - 127)), slope
 
 
 def costs(components: Sequence[Components], steps: NDArray[np.int64]) -> tuple[Table, Table]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phloem.compression.entropy import Encoder, Scale, StreamFull, Values
-from phloem.compression.factors import FIRST_RANK, Components, fit_left, sampling
+from phloem.compression.entropy import Encoder, Mark, Scale, StreamFull, Values
+from phloem.compression.factors import Components, fit_left, sampling
 from phloem.compression.kernels.lowrank import add_products, normalize_rows
 from phloem.compression.kernels.points import energy, least_cost
 from phloem.compression.modes import (
@@ -26,9 +26,10 @@ from phloem.compression.modes import (
     has_factors,
 )
 from phloem.compression.planes import LEFT, RIGHT, VALUES, encode_plane
+from phloem.compression.rank import wanted_rank
 
-FACTOR_NOISE = 1 / 16
-"""Squared error of a coded factor value in squared steps, for the guess of the rank."""
+FEWEST_COLUMNS = 512
+"""Of longer right factors a survey takes as many columns, or up to twice as many."""
 
 SMALLEST_ROTATED = 64
 LIGHT_TAILS = 1.5
@@ -60,7 +61,7 @@ def survey_tensor(components: Components, encoder: Encoder, scale: Scale, factor
     trial.write_zeros()
     trial.write_signs()
     if factors and has_factors(components.matrix.shape):
-        trial.write_factors(wanted_rank(components, scale), None)
+        trial.survey_factors(wanted_rank(components, scale))
     if trial.plane_may_win():
         trial.write_plane()
     if trial.rotated_may_win():
@@ -84,7 +85,9 @@ class _Trial:
         self._scale = scale
         self._sampled = sampled
         self._start = encoder.mark() if sampled else None
-        self._end = self._start
+        self._end: Mark | None = None
+        self._here = False
+        self._clean = True
         self._bits = encoder.bits
         self._best = NONE
         self._given_up = math.inf
@@ -97,7 +100,7 @@ class _Trial:
         """
         if self._cost(self._best) > self._given_up:
             raise StreamFull
-        if self._end:
+        if self._end and not self._here:
             self._encoder.back(self._end)
         return self._best
 
@@ -139,25 +142,46 @@ class _Trial:
     def write_rotated(self) -> None:
         self._write_values(Mode.ROTATED, self._components.rotated)
 
-    def write_factors(self, rank: int, mode: Mode | None) -> None:
-        """Write so many components, and what they leave, if that is not `mode` and may be worth it."""
+    def write_factors(self, rank: int, mode: Mode) -> None:
+        """Write so many components, and, if that is the mode, what they leave."""
+        matrix, scale = self._components.matrix, self._scale
+        self._begin(mode)
+        left, right = _write_factors(self._components, rank, self._encoder, scale)
+        rest = _rest(matrix, left, right, 1)
+        if mode is Mode.FACTORS:
+            self._judge(mode, rank, energy(rest) * scale.inverse**2)
+        else:
+            self._judge(mode, rank, encode_plane(rest, self._encoder, scale, VALUES).error)
+
+    def survey_factors(self, rank: int) -> None:
+        """Guess from samples what so many components take, and what they leave, if that may be worth it."""
         if rank == 0:
             return
-        matrix, scale = self._components.matrix, self._scale
+        components, scale, encoder = self._components, self._scale, self._encoder
         try:
-            self._begin(mode or Mode.FACTORS)
-            left, right = _write_factors(self._components, rank, self._encoder, scale)
-            every = sampling(matrix) if self._sampled else 1
-            rest = _rest(matrix, left, right, every)
-            share = len(matrix) / len(rest)
-            if mode is not Mode.FACTORS_AND_PLANE:
-                self._judge(Mode.FACTORS, rank, share * energy(rest) * scale.inverse**2)
-            if mode is Mode.FACTORS or (mode is None and not _may_gain(rest, scale)):
+            self._begin(Mode.FACTORS)
+            encoder.number(RANK_MODELS, RANK_BITS, rank - 1)
+            strength = components.strength[:rank, None].astype(np.float32)
+            every = max(components.right.shape[1] // FEWEST_COLUMNS, 1)
+            sample = np.ascontiguousarray(components.right[:rank, ::every]) * strength
+            share = components.right.shape[1] / sample.shape[1]
+            before = encoder.bits
+            right = encode_plane(sample, encoder, scale, RIGHT)
+            more = (share - 1) * (encoder.bits - before)
+            left = encode_plane(components.left[:rank], encoder, scale, LEFT)
+            error = share * right.error + left.error  # what factors err by, their matrix errs by
+            bits = encoder.bits - self._bits + more
+            rest = _rest(components.matrix, components.left[:rank], components.right[:rank], self._every())
+            share = len(components.matrix) / len(rest)
+            self._judge(Mode.FACTORS, rank, error + share * energy(rest) * scale.inverse**2, bits)
+            if not _may_gain(rest, scale):
                 return
-            bits = self._encoder.bits
-            plane = encode_plane(rest, self._encoder, scale, VALUES)
-            bits += share * (self._encoder.bits - bits) - self._bits
-            self._judge(Mode.FACTORS_AND_PLANE, rank, share * plane.error, bits)
+            self._leave()
+            before = encoder.bits
+            plane = encode_plane(rest, encoder, scale, VALUES)
+            more = share * (encoder.bits - before)
+            left_over = error * max(1 - more / components.matrix.size, 0.0)  # a dense plane codes it too
+            self._judge(Mode.FACTORS_AND_PLANE, rank, share * plane.error + left_over, bits + more)
         except StreamFull:
             self._give_up()
 
@@ -184,7 +208,7 @@ class _Trial:
         return count * (error + scale.price * bits) < self._cost(self._best)
 
     def _write_values(self, mode: Mode, values: Values) -> None:
-        every = sampling(values) if self._sampled else 1
+        every = self._every()
         rows = np.ascontiguousarray(values[::every])
         share = len(values) / len(rows)
         try:
@@ -198,52 +222,37 @@ class _Trial:
         """Remember that a mode which fills all room would cost at least this."""
         self._given_up = min(self._given_up, self._scale.price * (self._encoder.room_bits - self._bits))
 
+    def _every(self) -> int:
+        return sampling(self._components.matrix) if self._sampled else 1
+
     def _begin(self, mode: Mode) -> None:
-        if self._start:
+        if self._start and not self._clean:
+            self._leave()
             self._encoder.back(self._start)
+        self._clean = False
         self._encoder.number(MODE_MODELS, MODE_BITS, mode)
+
+    def _leave(self) -> None:
+        """Remember the place behind the best mode, before the encoder goes on from there."""
+        if self._here:
+            self._end = self._encoder.mark(self._start)
+            self._here = False
 
     def _judge(self, mode: Mode, rank: int, error: float, bits: float | None = None) -> None:
         if bits is None:
             bits = self._encoder.bits - self._bits
         choice = Choice(mode, rank, error, bits)
-        if self._start is None:  # no other is tried
-            self._best = choice
-        elif self._cost(choice) < self._cost(self._best):
-            self._best = choice
-            self._end = self._encoder.mark(self._start)
+        if self._start is None or self._cost(choice) < self._cost(self._best):
+            self._best, self._here, self._end = choice, True, None
 
     def _cost(self, choice: Choice) -> float:
         return choice.error + self._scale.price * choice.bits
 
 
-def wanted_rank(components: Components, scale: Scale) -> int:
-    """How many components are worth their bits, were their values Gaussian."""
-    m, n = components.matrix.shape
-    components.grow(FIRST_RANK)
-    while True:
-        known = len(components.strength)
-        rank = 0
-        while rank < known and _is_worth(components.strength[rank] * scale.inverse, (m, n), scale.price):
-            rank += 1
-        if rank < known or known == components.most:
-            return rank
-        components.grow(2 * known)
-
-
-def _is_worth(strength: float, sides: tuple[int, int], price: float) -> bool:
-    bits = error = 0.0
-    for side in sides:
-        variance = strength**2 / side
-        bits += side / 2 * math.log2(1 + variance / FACTOR_NOISE)
-        error += side * min(FACTOR_NOISE, variance)
-    return strength**2 - error > price * bits
-
-
 def _write_factors(
     components: Components, rank: int, encoder: Encoder, scale: Scale
 ) -> tuple[Values, Values]:
-    """Write the factors; give them as the decoder will see them."""
+    """Write the factors, the left ones to fit the right ones as decoded; give what the decoder will see."""
     matrix = components.matrix
     encoder.number(RANK_MODELS, RANK_BITS, rank - 1)
     components.grow(rank)

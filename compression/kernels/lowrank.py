@@ -16,17 +16,36 @@ Matrix = NDArray[np.float32]
 Square = NDArray[np.float64]
 
 
+SHORTEST = 1e-60
+"""The least square of a length whose inverse float32 has room for."""
+
+TILE = 512
+"""So many columns are done together, that the factors' part of them stays near the processor."""
+
+
 @kernel
 def add_products(left: Matrix, right: Matrix, out: Matrix) -> None:
     """Add the matrix of the factors to `out`, in the order of the factors."""
     rank, m = left.shape
     n = right.shape[1]
-    for j in range(m):
-        for i in range(rank):
-            weight = left[at(i), at(j)]
-            if weight != 0:
-                for k in range(n):
-                    out[at(j), at(k)] += weight * right[at(i), at(k)]
+    whole = rank & -4
+    for first in range(0, n, TILE):
+        last = min(first + TILE, n)
+        for j in range(m):
+            for i in range(0, whole, 4):
+                a, b = left[at(i), at(j)], left[at(i + 1), at(j)]
+                c, d = left[at(i + 2), at(j)], left[at(i + 3), at(j)]
+                if a != 0 or b != 0 or c != 0 or d != 0:
+                    for k in range(first, last):
+                        total = out[at(j), at(k)] + a * right[at(i), at(k)]
+                        total += b * right[at(i + 1), at(k)]
+                        total += c * right[at(i + 2), at(k)]
+                        out[at(j), at(k)] = total + d * right[at(i + 3), at(k)]
+            for i in range(whole, rank):
+                a = left[at(i), at(j)]
+                if a != 0:
+                    for k in range(first, last):
+                        out[at(j), at(k)] += a * right[at(i), at(k)]
 
 
 @kernel
@@ -48,12 +67,26 @@ def project(matrix: Matrix, right: Matrix, left: Matrix) -> None:
     """Set `left` to right @ matrix.T."""
     m, n = matrix.shape
     rank = right.shape[0]
-    for j in range(m):
+    whole = m & -4
+    for j in range(0, whole, 4):
         for i in range(rank):
-            total = np.float32(0)
+            a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
             for k in range(n):
-                total += matrix[at(j), at(k)] * right[at(i), at(k)]
-            left[at(i), at(j)] = total
+                value = right[at(i), at(k)]
+                a += matrix[at(j), at(k)] * value
+                b += matrix[at(j + 1), at(k)] * value
+                c += matrix[at(j + 2), at(k)] * value
+                d += matrix[at(j + 3), at(k)] * value
+            left[at(i), at(j)] = a
+            left[at(i), at(j + 1)] = b
+            left[at(i), at(j + 2)] = c
+            left[at(i), at(j + 3)] = d
+    for j in range(whole, m):
+        for i in range(rank):
+            a = np.float32(0)
+            for k in range(n):
+                a += matrix[at(j), at(k)] * right[at(i), at(k)]
+            left[at(i), at(j)] = a
 
 
 @encoder_kernel
@@ -62,17 +95,30 @@ def gather(matrix: Matrix, left: Matrix, right: Matrix) -> None:
     m, n = matrix.shape
     rank = left.shape[0]
     right[:] = 0
-    for j in range(m):
-        for i in range(rank):
-            weight = left[at(i), at(j)]
-            if weight != 0:
-                for k in range(n):
-                    right[at(i), at(k)] += weight * matrix[at(j), at(k)]
+    whole = m & -4
+    for first in range(0, n, TILE):
+        last = min(first + TILE, n)
+        for j in range(0, whole, 4):
+            for i in range(rank):
+                a, b = left[at(i), at(j)], left[at(i), at(j + 1)]
+                c, d = left[at(i), at(j + 2)], left[at(i), at(j + 3)]
+                for k in range(first, last):
+                    right[at(i), at(k)] += (
+                        a * matrix[at(j), at(k)]
+                        + b * matrix[at(j + 1), at(k)]
+                        + c * matrix[at(j + 2), at(k)]
+                        + d * matrix[at(j + 3), at(k)]
+                    )
+        for j in range(whole, m):
+            for i in range(rank):
+                a = left[at(i), at(j)]
+                for k in range(first, last):
+                    right[at(i), at(k)] += a * matrix[at(j), at(k)]
 
 
 @encoder_kernel
 def orthonormalize(rows: Matrix) -> None:
-    """Gram and Schmidt, twice; rows that depend on earlier ones become zero."""
+    """Gram and Schmidt, twice; rows that depend on earlier ones, or are too short, become zero."""
     rank, n = rows.shape
     for i in range(rank):
         before = 0.0
@@ -89,7 +135,7 @@ def orthonormalize(rows: Matrix) -> None:
         for k in range(n):
             square += np.float64(rows[at(i), at(k)]) * np.float64(rows[at(i), at(k)])
         scale = np.float32(0)
-        if square > 1e-10 * before:
+        if square > max(1e-10 * before, SHORTEST):
             scale = np.float32(1.0 / np.sqrt(square))
         for k in range(n):
             rows[at(i), at(k)] *= scale

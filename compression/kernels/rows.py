@@ -83,7 +83,6 @@ def noise_of(level: int) -> int:
 def see(activity: Values, halves: Bits, scale: np.float32, share: np.float32) -> None:
     """Move the columns' means towards a row's magnitudes, that are in half steps."""
     factor = np.float32(np.float32(0.5) * np.float32(scale))
-    part = np.float32(share)
     for j in range(activity.size):
         seen = np.float32(np.float32(abs(halves[at(j)])) * factor)
         activity[at(j)] += np.float32(np.float32(seen - activity[at(j)]) * share)
@@ -92,7 +91,6 @@ def see(activity: Values, halves: Bits, scale: np.float32, share: np.float32) ->
 @kernel
 def fade(activity: Values, share: np.float32) -> None:
     """Move the columns' means towards a row of zeros."""
-    part = np.float32(share)
     for j in range(activity.size):
         activity[at(j)] -= np.float32(activity[at(j)] * share)
 

@@ -122,39 +122,30 @@ def choose(
             survivors[at(j)] = 16
             cost0, cost1, cost2, cost3 = cost0 + zero0, cost2 + zero1, cost1 + zero0, cost3 + zero1
             continue
+        # Of the two integers around a value one is even and one odd; no branch, for nobody could predict it.
+        below = wide(size)
+        even0, odd0 = (below + 1) & -2, below | 1
+        below = wide(size + half)
+        even1, odd1 = (below + 1) & -2, below | 1
         last = wide(LAST[at(context - first)])
-        k = wide(size)
-        over = size - k
-        under = np.float32(1) - over
-        if k + 1 < last and level <= TOP:
-            low = over * over + bit * costs[at(context), at(k)]
-            high = under * under + bit * costs[at(context), at(k + 1)]
+        if below + 1 < last and level <= TOP:
+            be0, bo0 = costs[at(context), at(even0)], costs[at(context), at(odd0)]
+            be1, bo1 = costs[at(context + 1), at(even1)], costs[at(context + 1), at(odd1)]
         else:
-            low = over * over + bit * bits_of(costs, context, last, noise, k)
-            high = under * under + bit * bits_of(costs, context, last, noise, k + 1)
-        if k & 1:
-            o0, e0, odd0, even0 = low, high, k, k + 1
-        else:
-            e0, o0, even0, odd0 = low, high, k, k + 1
-        if zero0 < e0:
-            e0, even0 = zero0, 0
-        k = wide(size + half)
-        over = size + half - k
-        under = np.float32(1) - over
-        if k + 1 < last and level <= TOP:
-            low = over * over + bit * costs[at(context + 1), at(k)]
-            high = under * under + bit * costs[at(context + 1), at(k + 1)]
-        else:
-            low = over * over + bit * bits_of(costs, context + 1, last, noise, k)
-            high = under * under + bit * bits_of(costs, context + 1, last, noise, k + 1)
-        if k == 0:
-            low = zero1
-        if k & 1:
-            o1, e1, odd1, even1 = low, high, k, k + 1
-        else:
-            e1, o1, even1, odd1 = low, high, k, k + 1
-        if zero1 < e1:
-            e1, even1 = zero1, 0
+            be0 = bits_of(costs, context, last, noise, even0)
+            bo0 = bits_of(costs, context, last, noise, odd0)
+            be1 = bits_of(costs, context + 1, last, noise, even1)
+            bo1 = bits_of(costs, context + 1, last, noise, odd1)
+        far_e0, far_o0 = size - np.float32(even0), size - np.float32(odd0)
+        far_e1, far_o1 = size + half - np.float32(even1), size + half - np.float32(odd1)
+        e0 = far_e0 * far_e0 + bit * be0
+        o0 = far_o0 * far_o0 + bit * bo0
+        e1 = far_e1 * far_e1 + bit * be1
+        o1 = far_o1 * far_o1 + bit * bo1
+        even0 = even0 if e0 < zero0 else 0
+        e0 = min(e0, zero0)
+        even1 = even1 if e1 < zero1 else 0
+        e1 = zero1 if even1 == 0 else e1
         branches[at(j), 0] = even0
         branches[at(j), 1] = odd0
         branches[at(j), 2] = even1
