@@ -20,6 +20,7 @@ from phloem.protocol import MESSAGE, Instruction, error_code
 from phloem.records import get_blob, put_blob, to_record
 from phloem.server.account import Delivered, Weight, down_rows, round_rows, up_row
 from phloem.server.app_greeting import Answers
+from phloem.server.allocate import codec_for
 from phloem.server.held import Path
 from phloem.server.round import (
     Arrived,
@@ -96,9 +97,8 @@ class DeltaAverage(Strategy):
         self._started = time.perf_counter()
         came = self._join(self.nodes, server_round)
         self.nodes, self.state = {**self.nodes, **came.nodes}, admit(self.state, came.hashes)
-        lost = set(
-            getattr(grid, "reborn_nodes", list)()
-        )  # a carrier that can tell spares them a wasted round
+        # A carrier that can tell who lost all they kept spares them a wasted round.
+        lost = set(getattr(grid, "reborn_nodes", list)())
         self.state = start_over(self.state, [c for c, node in self.nodes.items() if node in lost])
         clients = choose(self.setting, self.state, server_round, self.nodes)
         self.state, paths = instruct(self.setting, self.state, server_round, clients)
@@ -168,7 +168,7 @@ class DeltaAverage(Strategy):
             version=path.model.version,
             model_hash=path.model.hash,
             acked_seq=self.state.acked[client],
-            codec=self.setting.experiment.uplink.codec,
+            codec=codec_for(self.setting.experiment.uplink, self.state.levels, client),
             seed=self.setting.experiment.run.seed,
         )
         content = RecordDict({MESSAGE: ConfigRecord(instruction.to_mapping())})

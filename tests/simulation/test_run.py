@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) 
             "downlink.held_models": 1,
             "run.rounds": 6,
         },
-        {"uplink.allocate": "bandit", "uplink.levels": "ef | rdo:bpp=0.1; ef | rdo:bpp=1"},
+        {"uplink.allocate": "bandit", "uplink.levels": "ef | topk:0.05 | linear:4; ef | fp16"},
     ],
 )
 def test_other_settings_run_and_repeat(values: dict[str, object], tmp_path: Path) -> None:
