@@ -19,8 +19,8 @@ from phloem.ledger import Ledger
 from phloem.protocol import MESSAGE, Instruction, error_code
 from phloem.records import get_blob, put_blob, to_record
 from phloem.server.account import Delivered, Weight, down_rows, round_rows, up_row
-from phloem.server.app_greeting import Answers
 from phloem.server.allocate import codec_for
+from phloem.server.app_greeting import Answers
 from phloem.server.held import Path
 from phloem.server.round import (
     Arrived,
