@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from phloem.compression.entropy import Encoder, Scale, StreamFull
 from phloem.compression.factors import Components
+from phloem.compression.kernels.points import energy, largest_size
 from phloem.compression.modes import Mode, as_matrix
 from phloem.compression.rate import (
     CODES_AN_OCTAVE,
@@ -112,7 +113,7 @@ class Attempts:
         self._full = [bool(spec.size) for spec in schema.tensors]
         self._factors = factors
         matrices = [as_matrix(update[name]) for name in self._names]
-        square = sum(float(np.square(matrix, dtype=np.float64).sum()) for matrix in matrices)
+        square = sum(energy(matrix) for matrix in matrices)
         self._rms = math.sqrt(square / max(schema.parameters, 1))
         # By a power of two, which is exact: now the squares of the largest float32 numbers are finite.
         shift = math.frexp(self._rms)[1]
@@ -127,7 +128,7 @@ class Attempts:
             )
             for place, (name, matrix) in enumerate(zip(self._names, matrices, strict=True))
         ]
-        largest = max((float(np.abs(matrix).max()) for matrix in matrices), default=0.0)
+        largest = max((largest_size(matrix) for matrix in matrices), default=0.0)
         self._least = min(code_of(largest / (1 << 22)) + 1, MOST_CODE)
         self._most = code_of(4 * math.sqrt(square))  # no factor has a larger value than the norm
         start = warm.get(STEP_KEY)

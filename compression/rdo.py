@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +29,7 @@ from phloem.compression.rate import LEAST_CODE, MOST_CODE, STEP_BITS, step_of
 from phloem.compression.stage import StageBytes, Warm
 from phloem.compression.text import ByteCount, render
 from phloem.compression.update import FLOAT_BYTES, Schema, TensorSpec, Update
+from phloem.compression.wire import varint_bytes
 from phloem.errors import CodecError, ConfigError, CorruptUpdate
 
 Payload = bytes
@@ -39,6 +40,9 @@ FRAME_BYTES = 2 + 9 + 2 + 5
 
 VERSION_BYTES = 8
 """Of a frame: base and sequence number, while both are under two million."""
+
+LEAST_BYTES = 64
+"""No smaller budget is left to weights beside statistics."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,23 @@ class Rdo:
         if made is None:
             raise ConfigError(self._missed(schema))
         return made.payloads, attempts.warm(made)
+
+    def beside(self, sizes: Sequence[int]) -> Rdo:
+        """The same, when payloads of these sizes come into the frame beside its own.
+
+        Raises:
+            ConfigError: they leave no room.
+        """
+        if self.bytes is None:
+            return self
+        taken = sum(1 + varint_bytes(size) + size for size in sizes)
+        left = self.bytes - taken
+        if left < LEAST_BYTES:
+            raise ConfigError(
+                f"`bytes` of `rdo` should be {taken + LEAST_BYTES} or more: running statistics travel "
+                f"exactly, and take {taken}. Found {self.bytes}."
+            )
+        return replace(self, bytes=ByteCount(left))
 
     def _target(self, schema: Schema) -> SizeTarget | None:
         """What sizes count towards the target, if it is one of size."""

@@ -159,3 +159,15 @@ class Body(Part, Protocol):
 
     def __str__(self) -> str:
         """The canonical text, which the registry parses back to an equal body."""
+
+
+@runtime_checkable
+class BudgetedBody(Body, Protocol):
+    """A body that keeps to a size of the whole frame."""
+
+    def beside(self, sizes: Sequence[int], /) -> Body:
+        """The same with what is left when payloads of these sizes go along.
+
+        Raises:
+            ConfigError: nothing is left.
+        """

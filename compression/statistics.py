@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phloem.compression.signal import Array, Values
-from phloem.compression.stage import Body, StageBytes, Warm
-from phloem.compression.update import Schema, TensorSpec, Update
+from phloem.compression.stage import Body, BudgetedBody, StageBytes, Warm
+from phloem.compression.update import FLOAT_BYTES, Schema, TensorSpec, Update
 from phloem.errors import CorruptUpdate
 
 NAMES = frozenset({"running_mean", "running_var", "moving_mean", "moving_variance", "moving_var"})
@@ -24,10 +24,16 @@ def is_statistic(tensor: TensorSpec) -> bool:
 
 
 def encode(body: Body, update: Update, schema: Schema, warm: Warm, seed: int) -> tuple[list[bytes], Warm]:
-    """Encode weights by `body`, statistics as they are; one payload a tensor, in the schema's order."""
+    """Encode weights by `body`, statistics as they are; one payload a tensor, in the schema's order.
+
+    Raises:
+        ConfigError: a body that has a budget has nothing left beside the statistics.
+    """
     weights = _weights(schema)
     if weights is schema:
         return body.encode(update, schema, warm, seed)
+    if isinstance(body, BudgetedBody):
+        body = body.beside([FLOAT_BYTES * t.size for t in schema.tensors if is_statistic(t)])
     coded, warm = body.encode({t.name: update[t.name] for t in weights.tensors}, weights, warm, seed)
     rest = iter(coded)
     payloads = [

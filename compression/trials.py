@@ -15,7 +15,7 @@ import numpy as np
 from phloem.compression.entropy import Encoder, Mark, Scale, StreamFull, Values
 from phloem.compression.factors import Components, fit_left, sampling
 from phloem.compression.kernels.lowrank import add_products, normalize_rows
-from phloem.compression.kernels.points import energy, least_cost
+from phloem.compression.kernels.points import energy, largest_size, least_cost
 from phloem.compression.modes import (
     LEVEL_BITS,
     MODE_BITS,
@@ -277,4 +277,4 @@ def _rest(matrix: Values, left: Values, right: Values, every: int) -> Values:
 
 def _may_gain(rest: Values, scale: Scale) -> bool:
     """Whether any value of what the factors leave would not become zero."""
-    return bool(np.abs(rest).max() * scale.inverse > 0.5 + scale.price)
+    return largest_size(rest) * scale.inverse > 0.5 + scale.price

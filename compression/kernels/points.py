@@ -42,6 +42,17 @@ def energy(x: NDArray[np.float32]) -> float:
 
 
 @encoder_kernel
+def largest_size(x: NDArray[np.float32]) -> float:
+    """The largest magnitude of a matrix."""
+    rows, columns = x.shape
+    largest = np.float32(0)
+    for i in range(rows):
+        for j in range(columns):
+            largest = max(largest, abs(x[at(i), at(j)]))
+    return float(largest)
+
+
+@encoder_kernel
 def mean_size(x: NDArray[np.float32]) -> float:
     """The mean magnitude of a matrix."""
     rows, columns = x.shape

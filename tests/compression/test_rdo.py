@@ -71,6 +71,19 @@ def test_bytes_are_met(size: int) -> None:
     assert 0.96 * size - 10 <= found <= size
 
 
+def test_running_statistics_count() -> None:
+    """A budget is that of the whole frame; where statistics alone exceed it, that is said."""
+    update = few_steps() | {
+        "norm.running_mean": np.ones(100, np.float32),
+        "norm.running_var": gaussian(512)["w"][0],
+    }
+    for size in (2700, 3000, 6000):
+        found, _ = carried(update, Codec(Rdo(bytes=ByteCount(size))))
+        assert 0.96 * size - 10 <= found <= size
+    with pytest.raises(ConfigError, match="statistics travel exactly"):
+        Codec(Rdo(bytes=ByteCount(2400))).encode(update)
+
+
 @pytest.mark.parametrize("bpp", [0.05, 0.5, 3.0])
 @pytest.mark.parametrize("update", [few_steps(), gaussian(1 << 15)], ids=["few steps", "gaussian"])
 def test_bits_per_parameter_are_met(bpp: float, update: Arrays) -> None:
