@@ -167,7 +167,7 @@ class Answers:
         if sum(map(len, beside)) + len(plain) > self.most_bytes:
             size = sum(map(len, beside)) + len(plain)
             plain, beside = self.node.too_large(size, self.most_bytes), ()
-        if self.answered < WARM:  # code is loaded as it is first needed
+        if self.threaded and self.answered < WARM:  # code is loaded as it is first needed
             self.answered += 1
             shed()
         answer = link_pb2.Answer(id=number, head=self.deflater.squeeze(plain), data=beside)

@@ -33,7 +33,7 @@ UNAVAILABLE, UNREADABLE = 5, 6
 """Error codes of replies that the link makes itself: Flower's own for a node that is gone, one of ours."""
 
 _POLL_S = 0.5
-_REMEMBERED = 100_000
+_REMEMBERED = 5000
 _MESSAGES_A_BOOT = 1 << 24
 
 
@@ -138,6 +138,8 @@ class LinkGrid(Grid):
             for message in messages:
                 letters.append((message.metadata.dst_node_id, self._wrap(message)))
                 ids.append(message.metadata.message_id)
+            while len(self._sizes) > max(_REMEMBERED, 4 * len(ids)):
+                del self._sizes[next(iter(self._sizes))]
         for (node, parcel), taken in zip(letters, self._service.post(letters), strict=True):
             if not taken:
                 self._fail(self._asked[node, parcel.id], UNAVAILABLE, _refusal(self._service, node))
@@ -239,8 +241,6 @@ class LinkGrid(Grid):
 
     def _note(self, message_id: str, size: Size) -> None:
         self._sizes[message_id] = size
-        while len(self._sizes) > _REMEMBERED:
-            del self._sizes[next(iter(self._sizes))]
 
 
 def _message(what: RecordDict | Error, asked: Asked) -> Message:

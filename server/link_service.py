@@ -193,6 +193,8 @@ class LinkService:
         except ProtocolError as error:
             self.counts["refused"] += 1
             await refuse(context, error)
+        except TimeoutError as error:
+            await refuse(context, error, code=grpc.StatusCode.DEADLINE_EXCEEDED)
         except Replaced as error:
             await refuse(context, error, code=grpc.StatusCode.ABORTED)
         except PermissionError as error:

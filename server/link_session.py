@@ -156,12 +156,13 @@ async def read_hello(context: Context, patience_s: float) -> link_pb2.Hello:
     """Return the first message of a stream.
 
     Raises:
-        ProtocolError: it did not come in time, is something else, or comes from another protocol or time.
+        TimeoutError: it did not come in time; on a bad network an honest one may not.
+        ProtocolError: it is something else, or comes from another protocol or time.
     """
     try:
         raw = await asyncio.wait_for(context.read(), patience_s)
     except TimeoutError:
-        raise ProtocolError(f"A Hello should come within {patience_s:g} s. Found silence.") from None
+        raise TimeoutError(f"A Hello should come within {patience_s:g} s. Found silence.") from None
     up = link_pb2.Up()
     parse(up, b"" if raw is grpc.aio.EOF else raw)
     if up.WhichOneof("kind") != "hello":

@@ -223,6 +223,6 @@ def test_peers_that_say_nothing_are_dropped(served: Link) -> None:
 def test_a_device_that_says_no_hello_is_dropped(served: Link) -> None:
     """A stream without a first word ends by itself, with a text."""
     _, code, details = converse(served, served.member(1))
-    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert code is grpc.StatusCode.DEADLINE_EXCEEDED  # an honest one on a bad network tries again
     assert "within 0.5 s" in details
     until(lambda: len(served.grid.get_node_ids()) == 1)
