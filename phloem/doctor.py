@@ -33,6 +33,8 @@ EXTRAS = {
     "data": ("datasets", "`parquet:` and `hf:` sources"),
     "ray": ("ray", "`flwr run .` on Flower's own simulation"),
     "report": ("plotly", "report.html"),
+    "shrink": ("onnxruntime", "`phloem export`"),
+    "tune": ("optuna", "`phloem export --search`"),
 }
 PROGRAMS = {
     "flwr": "`flwr run .`",

@@ -37,7 +37,7 @@ def measure(school: School) -> list[Row]:
     by_hand = smallest([task.carry_out(uniform(task, bits, share)) for bits, share in grid], least)
     if by_hand is None:
         return []
-    found = smallest(search(task, TRIALS), by_hand.validation.accuracy)
+    found = smallest(search(task, TRIALS, least), by_hand.validation.accuracy)
     rows: list[Row] = [
         {
             "what": what,

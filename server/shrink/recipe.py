@@ -177,7 +177,7 @@ def _searched(network: nn.Module, questions: Questions, run: TrainedRun, wishes:
 
     task = Task(network, questions, run.proxy, run.validation, wishes.lesson, wishes.seed)
     before = quality(predict(run.network, run.validation.x), run.validation.y).accuracy
-    trials = search(task, wishes.trials)
     least = before - wishes.max_loss_points / 100
+    trials = search(task, wishes.trials, least)
     best = max(trials, key=lambda one: (one.validation.accuracy, -len(one.data)))
     return smallest(trials, least) or best

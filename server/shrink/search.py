@@ -1,15 +1,16 @@
 """Automatic compression: bits for each layer and channels for each layer, searched by Optuna.
 
-Two objectives, and no budget to name beforehand: bytes of the packed file, and accuracy on the validation
-samples, never the test set. The sampler is TPE (Ozaki et al. 2022, "Multiobjective tree-structured Parzen
-estimator"); it begins where rounding one layer at a time says that bits matter.
+Two objectives: bytes of the packed file, and accuracy on the validation samples, never the test set. The
+search begins where rounding one layer at a time says that bits matter, goes down from the best found so far,
+and now and then asks TPE (Ozaki et al. 2022, "Multiobjective tree-structured Parzen estimator").
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import optuna
 import torch
@@ -18,24 +19,27 @@ from phloem.seeds import derive
 from phloem.server.shrink.few_levels import round_weights
 from phloem.server.shrink.lessons import divergence
 from phloem.server.shrink.network import predict, weighty
-from phloem.server.shrink.trial import Recipe, Task, Trial
+from phloem.server.shrink.trial import Recipe, Task, Trial, uniform
 
 BITS = (2, 3, 4, 5, 6, 8)
-SHARES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75)
-GUESSED_BITS, GUESSED_SHARES = (2.2, 2.6, 3.2), (0.375, 0.5, 0.625)
+SHARES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.5625, 0.625, 0.6875, 0.75, 0.8125)
+GUESSED_BITS, GUESSED_SHARES = (2.2, 3.0), (0.5, 0.625)
+PLAIN_SHARES = (0.5, 0.625, 0.75)
+SAMPLED_EVERY = 5
 HARMED_INPUTS = 256
 
 
-def search(task: Task, trials: int, *, on_trial: Callable[[Trial], None] = lambda trial: None) -> list[Trial]:
-    """Return the different trials in order, at most `trials`; the same task gives the same ones."""
+def search(
+    task: Task, trials: int, least: float, *, on_trial: Callable[[Trial], None] = lambda trial: None
+) -> list[Trial]:
+    """Return the different trials in order, at most `trials`; the same task gives the same ones.
+
+    After the first guesses, most trials go one step down from the smallest one of at least `least` validation
+    accuracy: one layer loses bits or channels. Every fifth asks the sampler, which knows them all.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=derive(task.seed, "sampler") % 2**32, n_startup_trials=1)
     study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
-    for recipe in first_guesses(task):
-        asked_bits = {f"bits {name}": BITS.index(bits) for name, bits in recipe.bits.items()}
-        study.enqueue_trial(
-            asked_bits | {f"channels {name}": SHARES.index(share) for name, share in recipe.channels.items()}
-        )
     done: list[Trial] = []
 
     def objective(asked: optuna.Trial) -> tuple[float, float]:
@@ -53,12 +57,55 @@ def search(task: Task, trials: int, *, on_trial: Callable[[Trial], None] = lambd
             on_trial(trial)
         return float(len(trial.data)), trial.validation.accuracy
 
-    study.optimize(objective, n_trials=trials)
+    guesses = first_guesses(task)
+    for number in range(trials):
+        guess = guesses.pop(0) if guesses else _step_down(done, least) if number % SAMPLED_EVERY else None
+        if guess is not None:
+            study.enqueue_trial(
+                {f"bits {name}": BITS.index(bits) for name, bits in guess.bits.items()}
+                | {f"channels {name}": SHARES.index(share) for name, share in guess.channels.items()}
+            )
+        study.optimize(objective, n_trials=1)
     return done
 
 
+def _step_down(done: list[Trial], least: float) -> Recipe | None:
+    """Return an untried neighbour of the smallest trial that is good enough, expected to save the most."""
+    known = [trial.recipe for trial in done]
+    enough = [trial for trial in done if trial.validation.accuracy >= least]
+    for trial in sorted(enough, key=lambda one: len(one.data)):
+        steps = [one for one in _smaller(trial.recipe) if one not in known]
+        if steps:
+            # Of a layer's weights in the trial's own network, which the step would leave this share.
+            return min(steps, key=lambda one: _expected_bits(one, trial))
+    return None
+
+
+def _smaller(recipe: Recipe) -> Iterator[Recipe]:
+    """Yield the recipes in which one layer has the next fewer bits, or loses the next larger share."""
+    for name, bits in recipe.bits.items():
+        if bits > BITS[0]:
+            yield replace(recipe, bits={**recipe.bits, name: BITS[BITS.index(bits) - 1]})
+    for name, share in recipe.channels.items():
+        if share < SHARES[-1]:
+            larger = SHARES[SHARES.index(share) + 1]
+            yield replace(recipe, channels={**recipe.channels, name: larger})
+
+
+def _expected_bits(recipe: Recipe, near: Trial) -> float:
+    """Return the bits of all layers' weights, before coding, going by the layers of a trial near by."""
+    names, total = list(recipe.bits), 0.0
+    layers = weighty(near.network)
+    for before, name in zip([None, *names], names, strict=False):
+        kept = (1 - recipe.channels.get(name, 0)) / (1 - near.recipe.channels.get(name, 0))
+        if before is not None:
+            kept *= (1 - recipe.channels[before]) / (1 - near.recipe.channels[before])
+        total += recipe.bits[name] * kept * layers[name].get_parameter("weight").numel()
+    return total
+
+
 def first_guesses(task: Task) -> list[Recipe]:
-    """Return where the search begins: bits where rounding a layer alone hurts, for several mean bits.
+    """Return where the search begins: the fewest bits, and bits where rounding a layer alone hurts.
 
     A layer's harm at some bits is the divergence from the teacher on the unlabelled inputs with only this
     layer rounded. For a price of a bit, each layer takes the bits that cost least; the price is set so that
@@ -66,7 +113,7 @@ def first_guesses(task: Task) -> list[Recipe]:
     """
     harm = _harm(task)
     sizes = {name: layer.get_parameter("weight").numel() for name, layer in weighty(task.teacher).items()}
-    guesses: list[Recipe] = []
+    guesses = [uniform(task, BITS[0], channels) for channels in PLAIN_SHARES]
     for channels in GUESSED_SHARES:
         for mean in GUESSED_BITS:
             bits = _allocate(harm, sizes, mean)

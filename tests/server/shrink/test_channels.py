@@ -22,8 +22,8 @@ def test_half_the_channels_are_a_quarter_of_the_work(ranking: str) -> None:
     before = weights_of(network)
     small = pruned(network, 0.5, images(64), ranking, seed=1)
     layers = weighty(small)
-    assert layers["conv1"].weight.shape == (5, 1, 3, 3)
-    assert layers["conv2"].weight.shape == (10, 5, 3, 3)
+    assert layers["conv1"].get_parameter("weight").shape == (5, 1, 3, 3)
+    assert layers["conv2"].get_parameter("weight").shape == (10, 5, 3, 3)
     assert predict(small, images(3)).shape == (3, 10)
     assert macs(small, SHAPE) < 0.27 * macs(network, SHAPE)
     assert all((tensor == before[name]).all() for name, tensor in weights_of(network).items())
@@ -32,7 +32,11 @@ def test_half_the_channels_are_a_quarter_of_the_work(ranking: str) -> None:
 def test_each_layer_may_lose_its_own_share() -> None:
     """The search asks for that."""
     small = weighty(pruned(normed(), {"conv1": 0.0, "conv2": 0.75}, images(8)))
-    assert [small[name].weight.shape[0] for name in ("conv1", "conv2", "output")] == [10, 5, 10]
+    assert [small[name].get_parameter("weight").shape[0] for name in ("conv1", "conv2", "output")] == [
+        10,
+        5,
+        10,
+    ]
 
 
 def test_the_weakest_channels_go() -> None:
@@ -40,10 +44,9 @@ def test_the_weakest_channels_go() -> None:
     network = normed()
     with torch.no_grad():
         for name in ("conv1", "norm1"):
-            module = network.get_submodule(name)
-            module.weight[:3] = 0  # type: ignore[index]
-            module.bias[:3] = 0  # type: ignore[index]
-        network.get_submodule("conv2").weight[:, :3] = 0  # type: ignore[index]
+            network.get_submodule(name).get_parameter("weight")[:3] = 0
+            network.get_submodule(name).get_parameter("bias")[:3] = 0
+        network.get_submodule("conv2").get_parameter("weight")[:, :3] = 0
     small = pruned(network, {"conv1": 0.3}, images(8), "l2")
     np.testing.assert_allclose(predict(small, images(20)), predict(network, images(20)), atol=1e-5)
 

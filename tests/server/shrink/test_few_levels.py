@@ -27,7 +27,7 @@ def test_rounded_weights_are_on_the_codecs_grid(bits: int) -> None:
     teach(network, ask(normed(), images(50), count=100, seed=1), Lesson(steps=3), seed=1)
     settle(network)
     for layer in weighty(network).values():
-        weight = layer.weight.detach().numpy()
+        weight = layer.get_parameter("weight").detach().numpy()
         levels = max(1, 2 ** (bits - 1) - 1)
         largest = np.abs(weight).reshape(len(weight), -1).max(1).reshape(-1, *[1] * (weight.ndim - 1))
         np.testing.assert_allclose(weight / largest * levels, np.round(weight / largest * levels), atol=1e-3)
@@ -41,11 +41,14 @@ def test_shared_weights_learn_together() -> None:
     """A layer ends with as many values as its book has, and they are not those it began with."""
     network = folded(normed())
     share_weights(network, 4)
-    before = {name: np.unique(layer.weight.detach().numpy()) for name, layer in weighty(network).items()}
+    before = {
+        name: np.unique(layer.get_parameter("weight").detach().numpy())
+        for name, layer in weighty(network).items()
+    }
     teach(network, ask(normed(), images(50), count=100, seed=1), Lesson(steps=3), seed=1)
     settle(network)
     for name, layer in weighty(network).items():
-        values = np.unique(layer.weight.detach().numpy())
+        values = np.unique(layer.get_parameter("weight").detach().numpy())
         assert len(values) <= 4
         assert not np.array_equal(values, before[name])
 
