@@ -11,8 +11,10 @@ from flwr.app import Message
 from phloem.compression.update import digest
 from phloem.errors import RunError
 from phloem.ledger import Ledger, Round
+from phloem.ledger import Message as Row
 from phloem.protocol import MESSAGE
-from tests.server.mischief import empty, long_error, run
+from phloem.server.app import serve
+from tests.server.mischief import EXPERIMENT, Mischievous, empty, long_error, run
 
 GREETINGS: dict[str, tuple[Callable[[Message], object], str]] = {
     "no answer": (lambda reply: None, "none of node 2"),
@@ -63,3 +65,51 @@ def test_greetings_nobody_asked_for_are_passed_over(tmp_path: Path, honest: str)
     ledger.close()
     assert sorted(state.acked) == ["0", "1", "2"]
     assert digest(state.model) == honest
+
+
+@pytest.mark.parametrize("name", GREETINGS)
+def test_with_enough_others_a_run_begins_without_the_one_that_lies(name: str, tmp_path: Path) -> None:
+    """Protects a run from one bad client at its start: it is passed over, where a run may do without."""
+    tamper, _ = GREETINGS[name]
+
+    def mischief(number: int, sent: list[Message], replies: list[Message]) -> list[Message]:
+        if number == 0:
+            tamper(replies[0])
+        return replies[1:] if name == "no answer" and number == 0 else replies
+
+    experiment = EXPERIMENT.with_values({"server.min_clients": 1})
+    _, ledger = run(mischief, tmp_path / "run", experiment)
+    with ledger:
+        assert min(row.accepted for row in ledger.read(Round)) >= 1
+        assert len(ledger.read(Round)) == 3
+
+
+class _Late(Mischievous):
+    """A carrier on which the last client's node is there from the second round on."""
+
+    def get_node_ids(self) -> list[int]:
+        """Return who is there."""
+        nodes = super().get_node_ids()
+        return nodes[:-1] if self.number < 1 else nodes
+
+
+def test_who_comes_later_joins_and_is_counted(tmp_path: Path) -> None:
+    """Protects late joiners: greeted between two rounds, counted in the ledger, and learning with all."""
+    experiment = EXPERIMENT.with_values({"server.min_clients": 2, "server.connect_timeout_s": 0.1})
+    grid = _Late(lambda number, sent, replies: replies, experiment)
+    state = serve(grid, experiment, tmp_path / "run")
+    assert sorted(state.acked) == ["0", "1", "2"]
+    with Ledger.open(tmp_path / "run" / "run.sqlite") as ledger:
+        hellos = {(row.client, row.round) for row in ledger.read(Row) if row.kind == "hello"}
+        accepted = [row.accepted for row in ledger.read(Round)]
+    assert hellos == {("0", 0), ("1", 0), ("2", 2)}
+    assert accepted == [2, 3, 3]
+
+
+def test_too_few_are_too_few(tmp_path: Path) -> None:
+    """Protects the word of `min_clients`: fewer do not begin."""
+    experiment = EXPERIMENT.with_values({"server.min_clients": 3, "server.connect_timeout_s": 0.1})
+    with pytest.raises(RunError, match="Found 2 answers"):
+        run(lambda number, sent, replies: replies[1:], tmp_path / "silent", experiment)
+    with pytest.raises(RunError, match="needs 3 nodes"):
+        serve(_Late(lambda number, sent, replies: replies, experiment), experiment, tmp_path / "late")
