@@ -73,8 +73,8 @@ def export(
         if not package.within_budget:
             lost = package.card["budget"]["lost_points"]
             say(
-                f"The model should lose {max_loss:g} points of validation accuracy at most. Found {lost:.2f}. "
-                "Ask for less, or allow more with --max-loss. The files are there."
+                f"The model should lose {max_loss:g} points of validation accuracy at most. Found "
+                f"{lost:.2f}. Ask for less, or allow more with --max-loss. The files are there."
             )
             raise typer.Exit(BUDGET_MISSED)
 

@@ -23,6 +23,7 @@ CORE = (
     "pydantic",
     "typer",
     "rich",
+    "river",
     "safetensors",
     "scikit-learn",
     "zstandard",
