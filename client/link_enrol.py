@@ -42,6 +42,11 @@ class Membership:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def is_member(folder: Path) -> bool:
+    """Tell whether this device has joined a server."""
+    return (folder / "link.json").exists()
+
+
 def membership(folder: Path) -> Membership:
     """Return what an earlier `enrol` left in the folder.
 
@@ -60,7 +65,7 @@ def membership(folder: Path) -> Membership:
 
 
 def enrol(text: str, folder: Path, name: str) -> Membership:
-    """Join with a token; the same token again, with the same folder, does no harm.
+    """Join with a token; the same one again in the same folder, as at every start, asks nobody.
 
     Raises:
         ConfigError: the token, the address, the authority or this device's clock is not right.
@@ -70,6 +75,8 @@ def enrol(text: str, folder: Path, name: str) -> Membership:
     from cryptography.hazmat.primitives import hashes, serialization
 
     token = read_token(text)
+    if _joined_with(folder) == _mark(token):
+        return membership(folder)
     authority = _ask(token, link_pb2.EnrolRequest(), None).authority
     if sha256(authority).digest() != token.authority:
         raise ConfigError(
@@ -99,11 +106,21 @@ def enrol(text: str, folder: Path, name: str) -> Membership:
     )
     _write(folder / "authority.pem", found.authority)
     _write(folder / "device.pem", found.certificate)
-    _write(
-        folder / "link.json",
-        json.dumps({"host": found.host, "port": found.port, "node": reply.node}).encode(),
-    )
+    place = {"host": found.host, "port": found.port, "node": reply.node, "token": _mark(token)}
+    _write(folder / "link.json", json.dumps(place).encode())
     return found
+
+
+def _mark(token: link_pb2.JoinToken) -> str:
+    return sha256(token.secret).hexdigest()
+
+
+def _joined_with(folder: Path) -> str:
+    """Return the mark of the token this device joined with, or nothing."""
+    try:
+        return str(json.loads((folder / "link.json").read_text())["token"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _ask(

@@ -43,7 +43,10 @@ def serve(
     address: Annotated[
         str, typer.Option(help="The host by which devices know this server, if not that of --listen.")
     ] = "",
-    metrics: Annotated[str, typer.Option(help="Serve Prometheus at this HOST:PORT.")] = "",
+    tokens: Annotated[
+        Path | None, typer.Option(help="Folder for a file with each token; that of --state if not said.")
+    ] = None,
+    metrics: Annotated[str, typer.Option(help="Tell Prometheus at this HOST:PORT.")] = "",
     replace: Annotated[
         list[int] | None, typer.Option(help="Let another device take this place (repeatable).")
     ] = None,
@@ -60,9 +63,16 @@ def serve(
 
         experiment = experiment_of(config, assignments or [], seed).with_values({"run.reference": False})
         directory = output or new_directory(experiment)
-        front = Front(state or _state_folder("server"), _address(listen), address, tuple(replace or ()))
+        front = Front(
+            state or _state_folder("server"),
+            _address(listen),
+            address,
+            tuple(replace or ()),
+            tokens,
+            _address(metrics) if metrics else None,
+        )
         resume = resume and (directory / LEDGER_NAME).exists()
-        run_and_show(_serving(experiment, directory, front, metrics, resume=resume), directory, as_json)
+        run_and_show(_serving(experiment, directory, front, resume=resume), directory, as_json)
 
 
 def join(
@@ -91,7 +101,7 @@ def join(
         from phloem.client.link_session import Patience
 
         folder = state or _state_folder("device")
-        text = _token(token)
+        text = _token(token, folder)
         member = enrol(text, folder, name or socket.gethostname()) if text else membership(folder)
         config = {"data": data} if data else {}
         patience = Patience(keepalive_s=keepalive, stay=not once)
@@ -99,7 +109,7 @@ def join(
 
 
 def _serving(
-    experiment: Experiment, directory: Path, front: Front, metrics: str, *, resume: bool
+    experiment: Experiment, directory: Path, front: Front, *, resume: bool
 ) -> Callable[[Callable[[Progress], None]], object]:
     from phloem.server.link_run import Listener, serve_link
     from phloem.simulation.run import Progress
@@ -126,9 +136,14 @@ def _address(text: str) -> Address:
     return Address(host.strip("[]"), int(port))
 
 
-def _token(text: str) -> str:
+def _token(text: str, folder: Path) -> str:
+    """Return the token to join with; the file of one that was used may be gone."""
+    from phloem.client.link_enrol import is_member
+
     if not text.startswith("@"):
         return text
+    if is_member(folder) and not Path(text[1:]).exists():
+        return ""
     try:
         return Path(text[1:]).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -15,6 +15,7 @@ from phloem.server.app import prepare, serve
 from phloem.server.link import LinkGrid
 from phloem.server.link_authority import open_authority, write_secret
 from phloem.server.link_enrol import Enrolment
+from phloem.server.link_metrics import Metrics
 from phloem.server.link_registry import Registry
 from phloem.server.link_service import Address, LinkService
 from phloem.server.round import ServerState
@@ -33,6 +34,9 @@ class Front:
     host: str = ""
     replace: tuple[int, ...] = ()
     """Places whose device is to be another one from now on."""
+    tokens: Path | None = None
+    """Where a file for each token is written, `token-PLACE`; the state folder if not said."""
+    metrics: Address | None = None
 
     @property
     def name(self) -> str:
@@ -78,9 +82,17 @@ def serve_link(
     try:
         run_id, known = registry.run_id(directory), Experiment().to_flat()
         grid = LinkGrid(service, experiment.to_flat(), clients, run_id, defaults=known)
+        metrics = Metrics(service)
+        if front.metrics is not None:
+            metrics.listen(front.metrics)
         _open(service, front, clients, listener)
         _wait(service, experiment.server.min_clients or clients, listener)
-        state = serve(grid, experiment, directory, facts=facts, on_round=listener.on_round, resume=resume)
+
+        def on_round(report: RoundReport) -> None:
+            metrics.hear(report)
+            listener.on_round(report)
+
+        state = serve(grid, experiment, directory, facts=facts, on_round=on_round, resume=resume)
         finished, reason = True, "The run is over."
         return state
     finally:
@@ -100,9 +112,10 @@ def _open(service: LinkService, front: Front, clients: int, listener: Listener) 
             )
         service.registry.expel(place)
     listener.on_open(service)
+    folder = front.tokens or front.state
     taken = {place.place for place in service.registry.places()}
     for place in range(clients):
-        file = front.state / f"token-{place}"
+        file = folder / f"token-{place}"
         if place in taken:
             file.unlink(missing_ok=True)
             continue

@@ -223,7 +223,7 @@ class LinkService:
             # A device whose network changed comes back before its old connection is known to be dead.
             self.counts["replaced"] += 1
             old.replaced.set()
-        seat.session = Session(seat, context, self._on_arrival, Meter(context.peer()))
+        seat.session = Session(seat, context, self._on_arrival, Meter(context.peer()), self.counts)
         return seat.session
 
 

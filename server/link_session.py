@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class Session:
     context: Context
     on_arrival: Callable[[Arrival], None]
     meter: Meter
+    counts: Counter[str]
     outbox: asyncio.Queue[Parcel | link_pb2.Farewell] = field(default_factory=asyncio.Queue)
     replaced: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the same device has come in again."""
@@ -146,8 +148,12 @@ class Session:
             verdict = self.seat.mailbox.answer(answer.id)
             if verdict is Verdict.NEVER_ASKED:
                 raise ProtocolError(f"An answer should be to a task that was sent. Found number {answer.id}.")
+            if verdict is Verdict.AGAIN:
+                self.counts["answers_again"] += 1
             if verdict is Verdict.WANTED:
                 up_bytes, down_bytes = meter.read() if meter.works else (None, None)
+                self.counts["wire_up_bytes"] += up_bytes or 0
+                self.counts["wire_down_bytes"] += down_bytes or 0
                 data = tuple(answer.data)
                 self.on_arrival(Arrival(self.seat.place.node, answer.id, head, data, up_bytes, down_bytes))
 

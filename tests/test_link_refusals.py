@@ -74,6 +74,8 @@ def test_a_token_is_good_for_one_device(served: Link, tmp_path: Path) -> None:
     token = served.token(1)
     first = enrol(token, tmp_path / "one", "one")
     assert enrol(token, tmp_path / "one", "one") == first
+    (tmp_path / "one" / "link.json").unlink()
+    assert enrol(token, tmp_path / "one", "one") == first
     with pytest.raises(ConfigError, match="good for one device"):
         enrol(token, tmp_path / "two", "two")
 

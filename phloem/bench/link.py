@@ -37,7 +37,7 @@ def measure(wanted: Wanted, say: Callable[[str], None] = lambda text: None) -> l
     Raises:
         RunError: a node did not come or did not answer.
     """
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for name, app in APPS.items():
         say(f"link, {name} …")
         plan = load_reference(PLAN)(

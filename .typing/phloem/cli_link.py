@@ -1,0 +1,1 @@
+../../phloem/cli_link.py

@@ -1,0 +1,1 @@
+../../phloem/link_token.py

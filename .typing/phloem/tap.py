@@ -1,0 +1,1 @@
+../../phloem/tap.py
