@@ -106,7 +106,7 @@ class Proximal:
 
 
 class Elastic:
-    """Elastic weight consolidation (arXiv:1612.00796): holds each weight where it started by what it mattered.
+    """Elastic weight consolidation (arXiv:1612.00796): holds each weight by what it mattered.
 
     After a step of another rule it takes the proximal step of strength/2 sum F (w - w_start)^2, F being the
     diagonal of the Fisher information: w_start + (w - w_start) / (1 + rate strength F). Unlike a step along
