@@ -1,7 +1,7 @@
 """One update encoded at one step after the other, until it meets its target.
 
-First steps are surveyed: every tensor in every mode, large ones by samples. Then, with the modes and ranks
-that the survey chose, whole encodings close in on the target, which their sizes do smoothly.
+First steps are surveyed: every tensor in every mode, large ones by samples. Then, with the modes and ranks so
+chosen, whole encodings close in on the target, which their sizes do smoothly.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ SIZE_SLOPES, ERROR_SLOPES = (0.15, 3.0), (0.5, 2.2)
 MOST_ROUNDS = 3
 ROTATED_SIGNS = {Mode.SIGNS: Mode.ROTATED}
 CLOSE_ENOUGH = 0.98
-
 MOST_SHIFT = 40
 """Only values that are smaller or larger than other ones by such a power of two are scaled."""
 
@@ -161,7 +160,9 @@ class Attempts:
                 return Probe(code, 0.0, math.inf, None)
             return Probe(code, made.nmse, sum(map(len, made.payloads)), made)
 
-        return self._approach(lambda survey: survey.nmse, error_probe, nmse, *self._first(size, nmse))
+        start, slope = self._first(size, nmse)
+        made = self._approach(lambda survey: survey.nmse, error_probe, nmse, start, slope)
+        return made or self._descend(nmse, start)
 
     def warm(self, made: Made) -> Warm:
         """What to begin with at the next update."""
@@ -205,6 +206,16 @@ class Attempts:
                 break
             code = found.best.code if found.best else code + round(math.copysign(CODES_AN_OCTAVE, -slope))
         return best.made if best else None
+
+    def _descend(self, nmse: float, code: int) -> Made | None:
+        """The first encoding within an error, going down: where modes jump, nothing may lie nearer."""
+        while code > self._least:
+            code = max(code - CODES_AN_OCTAVE // 2, self._least)
+            survey = self._survey(code)
+            made = self._make(survey.code, survey.choices) if survey else None
+            if made and made.nmse <= nmse:
+                return made
+        return None
 
     def _survey_near(self, measure: Callable[[Survey], float], path: Path, code: int) -> Survey | None:
         """A survey near a target, or, where tensors drop out at once and there is none, of what is larger."""
