@@ -69,6 +69,29 @@ class Experiment(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _replay_is_bounded(self) -> Self:
+        client = self.client
+        if client.replay != "none" and not client.replay_samples and not client.memory_bytes:
+            raise ValueError(
+                "'client.replay_samples' or 'client.memory_bytes' should bound the replay buffer. Found 0 "
+                "for both. Set one of them."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _anomalies_have_no_logits(self) -> Self:
+        needs = [
+            *(["server.distill.enabled"] if self.server.distill.enabled else []),
+            *(["client.replay = 'der'"] if self.client.replay == "der" else []),
+        ]
+        if self.model.name == "autoencoder" and needs:
+            raise ValueError(
+                f"The model 'autoencoder' should go without {' and '.join(needs)}, for it tells no classes "
+                "apart. Leave that out, or choose another model."
+            )
+        return self
+
     def to_toml(self) -> str:
         """Return every setting, defaults included, as TOML that `load` reads back."""
         return tomli_w.dumps(self.model_dump(mode="json"))

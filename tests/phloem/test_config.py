@@ -84,7 +84,7 @@ def test_it_cannot_be_changed() -> None:
         ("rounds", "run.rounds", "client, data, downlink, link, model, run, server, uplink."),
         ("runs.rounds", "run", "client, data, downlink, link, model, run, server, uplink."),
         ("server.distil.steps", "server.distill", "distill, drift_share"),
-        ("server.distill.temprature", "server.distill.temperature", "batch_size, enabled"),
+        ("server.distill.temprature", "server.distill.temperature", "batch_size, certainty"),
         ("client.temperature", "server.distill.temperature", "batch_size, detector"),
         ("data.clients_per_round", "server.clients_per_round", "bad_rows, categories"),
     ],
@@ -205,3 +205,26 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "not.toml").write_text("rounds: 5\n")
     with pytest.raises(ConfigError, match=r"should be TOML.*line 1"):
         load(tmp_path / "not.toml")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"client.replay": "reservoir", "client.replay_samples": 0}, "should bound the replay buffer"),
+        ({"model.name": "autoencoder", "client.replay": "der"}, "without client.replay = 'der'"),
+        ({"model.name": "autoencoder", "server.distill.enabled": True}, "without server.distill.enabled"),
+    ],
+)
+def test_settings_that_cannot_work_together_are_refused(values: dict[str, object], message: str) -> None:
+    """Protects a run from failing in its first round, or from a buffer that grows for ever."""
+    with pytest.raises(ConfigError, match=message):
+        Experiment().with_values(values)
+
+
+def test_reactions_are_words() -> None:
+    """Protects the comma form: Flower's run-config has no lists, and no reaction at all is a choice."""
+    assert Experiment().with_values({"client.on_drift": "rate"}).client.on_drift == ("rate",)
+    assert Experiment().with_values({"client.on_drift": ""}).client.on_drift == ()
+    assert Experiment().to_flat()["client.on_drift"] == "reset,rate"
+    with pytest.raises(ConfigError, match="'reset' or 'rate'"):
+        Experiment().with_values({"client.on_drift": "panic"})
