@@ -1,7 +1,7 @@
 """One update encoded at one step after the other, until it meets its target.
 
-First steps are surveyed: every tensor in every mode, large ones by samples. Then, with the modes and ranks so
-chosen, whole encodings close in on the target, which their sizes do smoothly.
+First steps are surveyed: every tensor in every mode, large ones by samples. Then, with the modes and ranks
+that the survey chose, whole encodings close in on the target, which their sizes do smoothly.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ ROOM = 4.0
 """Attempts that take so many times their target are given up."""
 
 MOST_SURVEYS = 6
+SURVEY_ROOM = 4
+"""A survey may take so many times more, for a step too fine says at least which way to go."""
+
 NEAR_ENOUGH, FAR = 0.25, 1.0
 """In octaves of what is measured: nearer to the target the modes are those of the target; farther not."""
 
@@ -58,8 +61,12 @@ SIZE_SLOPES, ERROR_SLOPES = (0.15, 3.0), (0.5, 2.2)
 """How fast the logarithms of a size, falling, and of an error, rising, move with the step's."""
 
 MOST_ROUNDS = 3
-ROTATED_SIGNS = {Mode.SIGNS: Mode.ROTATED}
-CLOSE_ENOUGH = 0.98
+CLOSE_ENOUGH, POOR = 0.98, 0.9
+"""Rounds of surveys and searches; the shares of a target that end them, and that call for another way."""
+
+SOME = {Mode.ZERO: Mode.PLANE}
+ROTATED = dict.fromkeys((Mode.SIGNS, Mode.PLANE), Mode.ROTATED)
+
 MOST_SHIFT = 40
 """Only values that are smaller or larger than other ones by such a power of two are scaled."""
 
@@ -160,9 +167,7 @@ class Attempts:
                 return Probe(code, 0.0, math.inf, None)
             return Probe(code, made.nmse, sum(map(len, made.payloads)), made)
 
-        start, slope = self._first(size, nmse)
-        made = self._approach(lambda survey: survey.nmse, error_probe, nmse, start, slope)
-        return made or self._descend(nmse, start)
+        return self._approach(lambda survey: survey.nmse, error_probe, nmse, *self._first(size, nmse))
 
     def warm(self, made: Made) -> Warm:
         """What to begin with at the next update."""
@@ -187,16 +192,11 @@ class Attempts:
         code = start
         choices: tuple[Choice, ...] = ()
         for _ in range(MOST_ROUNDS):
-            if any(choice.mode is Mode.SIGNS for choice in choices) and best is None:
-                # Signs take a bit each at any step; rotated, the same values take as little as one wants.
-                choices = tuple(replace(c, mode=ROTATED_SIGNS.get(c.mode, c.mode)) for c in choices)
-            else:
-                path = Path(target, slope)
-                survey = self._survey_near(measure, path, code)
-                if survey is None:
-                    break
-                choices, slope = survey.choices, path.slope
-                code = Path(target, slope).next_code(survey.code, measure(survey))
+            survey = self._survey_near(measure, Path(target, slope), code)
+            if survey is None:
+                break
+            choices = survey.choices
+            code = Path(target, slope).next_code(survey.code, measure(survey))
             path = Path(target, slope)
             found = search(partial(probe, choices), path, code)
             self._slope = path.slope
@@ -205,17 +205,14 @@ class Attempts:
             if found.best and found.best.measure >= CLOSE_ENOUGH * target:
                 break
             code = found.best.code if found.best else code + round(math.copysign(CODES_AN_OCTAVE, -slope))
+        if choices and (best is None or best.measure < POOR * target):
+            # Values of one size become zero all at once; rotated, they take as little as one wants.
+            other = SOME if all(choice.mode is Mode.ZERO for choice in choices) else ROTATED
+            choices = tuple(replace(choice, mode=other.get(choice.mode, choice.mode)) for choice in choices)
+            found = search(partial(probe, choices), Path(target, slope), code)
+            if found.best and (best is None or found.best.loss < best.loss):
+                best = found.best
         return best.made if best else None
-
-    def _descend(self, nmse: float, code: int) -> Made | None:
-        """The first encoding within an error, going down: where modes jump, nothing may lie nearer."""
-        while code > self._least:
-            code = max(code - CODES_AN_OCTAVE // 2, self._least)
-            survey = self._survey(code)
-            made = self._make(survey.code, survey.choices) if survey else None
-            if made and made.nmse <= nmse:
-                return made
-        return None
 
     def _survey_near(self, measure: Callable[[Survey], float], path: Path, code: int) -> Survey | None:
         """A survey near a target, or, where tensors drop out at once and there is none, of what is larger."""
@@ -256,7 +253,7 @@ class Attempts:
     def _survey(self, code: int) -> Survey | None:
         """Try every tensor in every mode; None where that is far larger than the target."""
         code, scale = self._scale(code)
-        encoder = Encoder(min(sum(self._limits), self._room))
+        encoder = Encoder(min(sum(self._limits), SURVEY_ROOM * self._room))
         encoder.number(-1, STEP_BITS, code)
         choices: list[Choice] = []
         try:

@@ -33,6 +33,8 @@ SPARE = 4
 
 COLD_ITERATIONS = 2
 RIDGE = 1e-6
+EVEN = 0.98
+"""The squared mean over the mean square from which sizes count as one."""
 
 SAMPLE, FEWEST_ROWS = 1 << 16, 16
 """So many values are enough for a survey, if they are of so many rows."""
@@ -69,6 +71,12 @@ class Components:
     def mean(self) -> float:
         """The mean magnitude."""
         return mean_size(self.matrix)
+
+    @cached_property
+    def even(self) -> bool:
+        """Whether all values that are not zero are of about one size, and need one point."""
+        count = int(np.count_nonzero(self.matrix))
+        return (self.mean * self.matrix.size) ** 2 >= EVEN * count * self.energy
 
     @cached_property
     def rotated(self) -> Values:

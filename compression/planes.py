@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from phloem.compression.entropy import Block, Decoder, Encoder, Integers, Scale, Values
 from phloem.compression.kernels.encoding import DEPENDENT_STEP
 from phloem.compression.kernels.points import mean_size, restore, what_sizes
+from phloem.errors import CorruptUpdate
 
 VALUES, RIGHT, LEFT = 0, 1, 2
 """Kinds of planes: plain values, right factors, left factors."""
@@ -28,6 +29,9 @@ STARTS = [2.0 ** (level / 2 - 10) for level in range(1 << LEVEL_BITS)]
 POINT_BITS, LOWEST_POINT = 3, -3
 POINT = 1 / 8
 """Reconstruction points lie this share of a half step apart."""
+
+EXACT, EXACT_BITS = 7, 32
+"""The number that says that the point itself follows, for values that are all of one size."""
 
 KIND_MODELS = 128
 LEVEL_MODELS, NEAR_MODELS, FAR_MODELS = 0, 80, 88
@@ -53,12 +57,12 @@ def encode_plane(values: Values, encoder: Encoder, scale: Scale, kind: int, keep
     encoder.number(side + LEVEL_MODELS, LEVEL_BITS, level)
     written = encoder.rows(joined, scale, _block(kind, level), keep)
     error, nears, pull_near, fars, pull_far = (float(s) for s in written.sums)
-    near, won_near = _point(nears, pull_near)
-    far, won_far = _point(fars, pull_far)
+    near, won_near = _point(nears, pull_near, scale.price)
+    far, won_far = _point(fars, pull_far, scale.price)
     if nears:
-        encoder.number(side + NEAR_MODELS, POINT_BITS, near - LOWEST_POINT)
+        _send(encoder, side + NEAR_MODELS, near)
     if fars:
-        encoder.number(side + FAR_MODELS, POINT_BITS, far - LOWEST_POINT)
+        _send(encoder, side + FAR_MODELS, far)
     seen = _restored(written.halves, written.dependents, scale.step, near, far) if keep else None
     return Coded(seen, error - won_near - won_far)
 
@@ -69,8 +73,8 @@ def decode_plane(decoder: Decoder, shape: tuple[int, int], step: float, kind: in
     level = decoder.number(side + LEVEL_MODELS, LEVEL_BITS)
     halves, dependents = decoder.rows(_joined(shape, kind), _block(kind, level))
     sizes = what_sizes(halves)
-    near = decoder.number(side + NEAR_MODELS, POINT_BITS) + LOWEST_POINT if sizes & 1 else 0
-    far = decoder.number(side + FAR_MODELS, POINT_BITS) + LOWEST_POINT if sizes & 2 else 0
+    near = _receive(decoder, side + NEAR_MODELS) if sizes & 1 else 0.0
+    far = _receive(decoder, side + FAR_MODELS) if sizes & 2 else 0.0
     return _restored(halves, dependents, step, near, far).reshape(shape)
 
 
@@ -88,11 +92,13 @@ def _block(kind: int, level: int) -> Block:
     return Block(kind, kind != VALUES, STARTS[level])
 
 
-def _restored(halves: Integers, dependents: NDArray[np.uint8], step: float, near: int, far: int) -> Values:
+def _restored(
+    halves: Integers, dependents: NDArray[np.uint8], step: float, near: float, far: float
+) -> Values:
     """The values of integers, in their memory."""
     values = halves.view(np.float32)
     steps = np.where(dependents, np.float32(step * DEPENDENT_STEP), np.float32(step))
-    restore(halves, steps, near * POINT, far * POINT, values)
+    restore(halves, steps, near, far, values)
     return values
 
 
@@ -100,11 +106,31 @@ def _level_of(mean: float) -> int:
     return min(max(round(2 * math.log2(max(mean, 2.0**-10)) + 20), 0), len(STARTS) - 1)
 
 
-def _point(weight: float, pull: float) -> tuple[int, float]:
-    """The best point beside the integer, and what it wins in squared error."""
+def _point(weight: float, pull: float, price: float) -> tuple[float, float]:
+    """The best point beside the integer, in half steps, and what it wins in squared error."""
     if not weight:
-        return 0, 0.0
-    highest = LOWEST_POINT + (1 << POINT_BITS) - 1
-    point = min(max(round(pull / weight / POINT), LOWEST_POINT), highest)
-    shift = point * POINT
-    return point, shift * (2 * pull - weight * shift)
+        return 0.0, 0.0
+    best = float(np.float32(pull / weight))
+    point = min(max(round(best / POINT), LOWEST_POINT), LOWEST_POINT + EXACT - 1) * POINT
+    if weight * (best - point) ** 2 > price * EXACT_BITS and abs(best) <= 1:
+        point = best
+    return point, point * (2 * pull - weight * point)
+
+
+def _send(encoder: Encoder, place: int, point: float) -> None:
+    number = point / POINT
+    if number.is_integer() and LOWEST_POINT <= number < LOWEST_POINT + EXACT:
+        encoder.number(place, POINT_BITS, int(number) - LOWEST_POINT)
+    else:
+        encoder.number(place, POINT_BITS, EXACT)
+        encoder.number(-1, EXACT_BITS, int(np.array([point], np.float32).view(np.uint32)[0]))
+
+
+def _receive(decoder: Decoder, place: int) -> float:
+    number = decoder.number(place, POINT_BITS)
+    if number < EXACT:
+        return (number + LOWEST_POINT) * POINT
+    point = float(np.array([decoder.number(-1, EXACT_BITS)], np.uint32).view(np.float32)[0])
+    if not abs(point) <= 1:
+        raise CorruptUpdate(f"A point should lie within half a step of its integer. Found {point}.")
+    return point

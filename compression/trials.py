@@ -8,7 +8,7 @@ only some rows of a large plane are written, and count for all; what is sent is 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -213,7 +213,9 @@ class _Trial:
         share = len(values) / len(rows)
         try:
             self._begin(mode)
-            plane = encode_plane(rows, self._encoder, self._scale, VALUES)
+            even = mode is Mode.PLANE and self._components.even
+            scale = replace(self._scale, dense=math.inf) if even else self._scale
+            plane = encode_plane(rows, self._encoder, scale, VALUES)
             self._judge(mode, 0, share * plane.error, share * (self._encoder.bits - self._bits))
         except StreamFull:
             self._give_up()
