@@ -33,6 +33,9 @@ from phloem.records import get_blob, put_blob
 from phloem.seeds import derive
 from phloem.sources import open_federation
 
+OWN_DATA = "data"
+"""The key of the node's config that names what this device alone learns from; without it, its partition."""
+
 app = ClientApp(mods=[durable])
 
 
@@ -84,7 +87,8 @@ def refusal(error: PhloemError, message: Message) -> Message:
 
 def device_of(context: Context) -> Device:
     """Return the device this Context belongs to; built once per process, for it loads data and model."""
-    return _device(tuple(sorted(context.run_config.items())), context.node_config.get("partition-id"))
+    own = str(context.node_config.get(OWN_DATA, ""))
+    return _device(tuple(sorted(context.run_config.items())), context.node_config.get("partition-id"), own)
 
 
 def _fields(message: Message) -> Mapping[str, object]:
@@ -92,10 +96,11 @@ def _fields(message: Message) -> Mapping[str, object]:
 
 
 @lru_cache(maxsize=4096)
-def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None) -> Device:
+def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None, own: str) -> Device:
     experiment = _experiment(settings)
-    federation = open_federation(experiment.data, experiment.run.seed)
-    if not isinstance(partition, int) or not 0 <= partition < len(federation.shares):
+    data = experiment.data.of_one_device(own) if own else experiment.data
+    federation = open_federation(data, experiment.run.seed)
+    if not isinstance(partition, int) or not 0 <= partition < (2**31 if own else len(federation.shares)):
         raise ConfigError(
             f"The node's partition-id should be in 0..{len(federation.shares) - 1}, one for each of the "
             f"{len(federation.shares)} clients of `data.clients`. Found {partition!r}: start the node with "
@@ -106,7 +111,7 @@ def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None) 
     )
     return Device(
         client=str(partition),
-        stream=stream_of(federation, partition, experiment.data.when_dry),
+        stream=stream_of(federation, 0 if own else partition, experiment.data.when_dry),
         learner=learner,
         config=experiment.client,
         steps=codec(experiment.downlink.codec),

@@ -15,7 +15,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, Metadata, RecordDict
 
 from phloem.client.journal import Journal
 from phloem.errors import PhloemError, ProtocolError, RunError
-from phloem.link_records import from_content, to_content
+from phloem.link_records import assemble, from_content, to_content
 from phloem.link_stream import parse
 from phloem.proto import link_pb2
 
@@ -183,5 +183,4 @@ def _message(number: int, head: bytes, data: tuple[bytes, ...], setup: Setup | N
         ttl=task.ttl,
         message_type=task.type,
     )
-    what = from_content(task.content, data)
-    return Message(metadata=metadata, **({"error": what} if isinstance(what, Error) else {"content": what}))
+    return assemble(metadata, from_content(task.content, data))

@@ -36,5 +36,5 @@ def train(message: Message, context: Context) -> Message:
     with torch.no_grad():
         for parameter in model.parameters():
             assert parameter.grad is not None
-            parameter -= 0.1 * parameter.grad  # torch.optim would bring its compiler along, 70 MB
+            parameter.sub_(0.1 * parameter.grad)  # torch.optim would bring its compiler along, 70 MB
     return echo(message, context)

@@ -6,13 +6,13 @@ The head is worth compressing, the bytes beside it are not: they are arrays, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata, MetricRecord, RecordDict
 
 from phloem.errors import ProtocolError
 from phloem.proto import link_pb2
@@ -72,6 +72,14 @@ def from_content(content: link_pb2.Content, data: Sequence[bytes]) -> RecordDict
     if next(rest, None) is not None:
         raise ProtocolError("Every detached piece should have its place in the head. Found one too many.")
     return found
+
+
+def assemble(metadata: Metadata, what: RecordDict | Error) -> Message:
+    """Return a message that was made elsewhere, with the metadata it has there."""
+    make: Callable[..., Message] = Message  # Flower's own way in, which its signatures leave out
+    if isinstance(what, Error):
+        return make(metadata=metadata, error=what)
+    return make(metadata=metadata, content=what)
 
 
 def _record(record: link_pb2.Record, rest: Iterator[bytes]) -> ArrayRecord | ConfigRecord | MetricRecord:

@@ -20,7 +20,7 @@ from flwr.supercore.task_identity import TaskIdentity
 import phloem
 from phloem.config import Scalar
 from phloem.errors import ProtocolError
-from phloem.link_records import from_content, to_content
+from phloem.link_records import assemble, from_content, to_content
 from phloem.link_stream import parse, short_hash, squeeze_alone
 from phloem.proto import link_pb2
 from phloem.server.link_mailbox import Parcel
@@ -259,8 +259,7 @@ def _message(what: RecordDict | Error, asked: Asked) -> Message:
         src_task_id=about.dst_task_id,
         dst_task_id=about.src_task_id,
     )
-    kind = {"error": what} if isinstance(what, Error) else {"content": what}
-    return Message(metadata=metadata, **kind)
+    return assemble(metadata, what)
 
 
 def _refusal(service: LinkService, node: int) -> str:

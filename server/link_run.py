@@ -113,6 +113,12 @@ def _open(service: LinkService, front: Front, clients: int, listener: Listener) 
         service.registry.expel(place)
     listener.on_open(service)
     folder = front.tokens or front.state
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"Tokens should have a folder. Found: {error}. Name another with --tokens."
+        ) from None
     taken = {place.place for place in service.registry.places()}
     for place in range(clients):
         file = folder / f"token-{place}"

@@ -155,7 +155,12 @@ def test_a_device_that_was_away_finds_its_task(tmp_path: Path) -> None:
         assert made.grid.pull_messages([key]) == []
         made.start(0, counting_app(), member)
         found: list[Message] = []
-        until(lambda: bool(found) or bool(found.extend(made.grid.pull_messages([key]))))
+
+        def came() -> bool:
+            found.extend(made.grid.pull_messages([key]))
+            return bool(found)
+
+        until(came)
         assert said(found) == [(2, 2)]
 
 

@@ -66,7 +66,7 @@ class Faulty(Answers):
         """Answer as an honest device would, but for what happens to it."""
         fate = self.draw()
         if fate == "crash before the journal":
-            self.node.journal.commit = _die  # type: ignore[method-assign]
+            self.node.journal.commit = _die  # type: ignore[method-assign, assignment]
         if fate == "crash after it":
             await asyncio.to_thread(self.node.answer, number, head, data)
             raise Crash

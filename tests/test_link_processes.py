@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import yaml
+
 from phloem.config import Experiment
 from phloem.simulation.run import simulate
 from phloem.summary import LEDGER_NAME, summarise
@@ -46,9 +48,11 @@ class Starter:
     def __call__(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `phloem` with these arguments."""
         log = (self.folder / f"{len(self.running)}-{arguments[0]}.log").open("wb")
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         with log:
-            process = subprocess.Popen([*PHLOEM, *arguments], stdout=log, stderr=log, env=env)
+            process = subprocess.Popen(
+                [*PHLOEM, *arguments], stdout=log, stderr=log, env=env, cwd=self.folder
+            )
         self.running.append(process)
         return process
 
@@ -76,41 +80,48 @@ def finished_rounds(run: Path) -> int:
     return int(last)
 
 
-def test_killed_processes_come_to_the_simulations_hash(tmp_path: Path) -> None:
-    """A device and then the server die mid-run and are started again: the same model, the same ledger."""
-    run, state = tmp_path / "run", tmp_path / "state"
-    settings = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    serve = [
-        "serve",
-        *settings,
-        "-o",
-        str(run),
-        "--state",
-        str(state),
-        "--listen",
-        free_address(),
-        "--resume",
-    ]
+def commands(root: Path) -> dict[str, list[str]]:
+    """What docker-compose.yml starts in its profile `link`, for this machine."""
+    services = yaml.safe_load((root / "docker-compose.yml").read_text("utf-8"))["services"]
+    local = {
+        "--listen=0.0.0.0:8470": f"--listen={free_address()}",
+        "--address=link-server": "--address=127.0.0.1",
+    }
+    local["--metrics=0.0.0.0:9470"] = f"--metrics={free_address()}"
+    return {
+        name: [local.get(part, part) for part in service["command"][1:]]
+        for name, service in services.items()
+        if "link" in service["profiles"]
+    }
+
+
+def test_killed_processes_come_to_the_simulations_hash(root: Path, tmp_path: Path) -> None:
+    """The services of the compose file; a device and then the server die mid-run: the same model and ledger."""
+    found = commands(root)
+    serve = found.pop("link-server")
+    serve += [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    run, tokens = tmp_path / "runs" / "link", tmp_path / "tokens"
     with processes(tmp_path) as start:
         server = start(*serve)
-        until(lambda: all((state / f"token-{k}").exists() for k in range(DEVICES)), START_S)
+        until(lambda: all((tokens / f"token-{k}").exists() for k in range(DEVICES)), START_S)
 
         def join(place: int) -> subprocess.Popen[bytes]:
-            token = f"@{state / f'token-{place}'}"
-            return start("join", token, "--state", str(tmp_path / f"device-{place}"), "--once")
+            own = f"--state=device-{place}"
+            command = [own if part == "--state=state" else part for part in found[f"link-device-{place + 1}"]]
+            return start(*command, "--once")
 
         devices = [join(place) for place in range(DEVICES)]
         until(lambda: finished_rounds(run) >= 1, START_S)
         devices[1].send_signal(signal.SIGKILL)
-        devices[1] = start("join", "--state", str(tmp_path / "device-1"), "--once")
+        devices[1] = join(1)
         until(lambda: finished_rounds(run) >= 3, START_S)
         server.send_signal(signal.SIGKILL)
         server.wait()
         server = start(*serve)
         assert server.wait(START_S) == 0
         assert [device.wait(START_S) for device in devices] == [0, 0]
-    found = summarise(run)
+    deployed = summarise(run)
     simulated = summarise(simulate(Experiment().with_values(SETTINGS), tmp_path / "simulated"))
-    assert found.rounds == ROUNDS
-    assert found.model_sha256 == simulated.model_sha256
-    assert found.ledger_sha256 == simulated.ledger_sha256
+    assert deployed.rounds == ROUNDS
+    assert deployed.model_sha256 == simulated.model_sha256
+    assert deployed.ledger_sha256 == simulated.ledger_sha256

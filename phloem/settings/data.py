@@ -71,6 +71,17 @@ class DataConfig(Section):
     """How many characters an input has, with `tinyshakespeare:`."""
 
 
+    def of_one_device(self, source: str) -> DataConfig:
+        """Return the section for a device that learns from `source`, all of it and in its own order.
+
+        The server holds back and scores its own data; how wide inputs are and how many classes there are has
+        to be the same on both sides (`data.classes`).
+        """
+        alone = {"clients": 1, "partition": "blocks", "hold_out": "rows", "scenario": ""}
+        nothing_back = dict.fromkeys(("test_fraction", "validation_fraction", "proxy_fraction"), 0.0)
+        return DataConfig(**{**self.model_dump(), "source": source, **alone, **nothing_back})
+
+
 class ModelConfig(Section):
     """The network that is trained."""
 
