@@ -139,7 +139,7 @@ def test_never_worse_than_another_codec(peer: str, kind: str) -> None:
 
 @pytest.mark.parametrize("share", [0.05, 0.7])
 def test_values_of_one_size_cost_their_places(share: float) -> None:
-    """Where all that is not zero is of one size, that size is sent once; and signs take a bit each, exactly."""
+    """Where all that is not zero is of one size, it is sent once; and signs take a bit each, exactly."""
     rng = np.random.default_rng(2)
     signs = np.sign(rng.standard_normal((64, 128))).astype(np.float32) * np.float32(0.3)
     some = signs * (rng.random(signs.shape) < share)
