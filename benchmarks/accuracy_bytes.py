@@ -56,14 +56,16 @@ def read(path: Path) -> Iterator[Trained]:
 def table(rows: list[Standing]) -> Iterator[str]:
     """Return the lines of a Markdown table; ratios and points are against the first row."""
     dense = rows[0]
-    yield "| preset | codec up | seeds | accuracy | to the first | up | down | fewer up | fewer both |"
+    yield "| preset | codec up | seeds | accuracy | to dense | up | down | fewer up | fewer both |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for row in rows:
         code = row.preset.up.replace("|", "\\|")
+        ahead = row.ahead(dense)
+        points = "" if ahead is None else f"{100 * ahead:+.2f} pt"
         yield (
-            f"| {row.preset.name} | `{code}` | {len(row.accuracies)} | {100 * row.accuracy:.2f} % "
-            f"| {100 * (row.accuracy - dense.accuracy):+.2f} pt | {human_bytes(row.up)} "
-            f"| {human_bytes(row.down)} | {dense.up / row.up:.1f}x | {dense.both / row.both:.1f}x |"
+            f"| {row.preset.name} | `{code}` | {len(row.runs)} | {100 * row.accuracy:.2f} % | {points} "
+            f"| {human_bytes(row.up)} | {human_bytes(row.down)} "
+            f"| {dense.up / row.up:.1f}x | {dense.both / row.both:.1f}x |"
         )
 
 
@@ -114,7 +116,7 @@ def main() -> None:
     if not found:
         raise SystemExit("There should be a run. Found none. Leave out `--from`.")
     if given.json:
-        print(json.dumps([asdict(row) for row in found], indent=2))
+        print(json.dumps([asdict(run) for row in found for run in row.runs.values()], indent=2))
         return
     lines = [*table(found), "", *verdicts(found)]
     if given.output:

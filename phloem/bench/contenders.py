@@ -68,6 +68,7 @@ class Missing:
 
 PRESETS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (f"{OWN}: rdo", tuple(f"rdo:bpp={bpp}" for bpp in ("0.01", "0.03", "0.1", "0.3", "1", "2", "4"))),
+    (f"{OWN}: dither", ("dither:0.01", "dither:0.1", "dither:0.5")),
     (f"{OWN}: topk", ("topk:0.002 | linear:4", "topk:0.01 | linear:4", "topk:0.05 | linear:4 | zstd")),
     (f"{OWN}: lowrank", ("lowrank:1 | linear:8", "lowrank:4 | linear:8", "lowrank:16 | linear:8")),
     (f"{OWN}: linear", ("linear:1", "linear:2", "linear:4", "linear:8")),

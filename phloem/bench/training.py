@@ -111,18 +111,37 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A preset over its seeds; bytes are means a run."""
+    """A preset's runs by seed; bytes and accuracy are means."""
 
     preset: Preset
-    accuracy: float
-    accuracies: tuple[float, ...]
-    up: float
-    down: float
+    runs: Mapping[int, Trained]
+
+    @property
+    def accuracy(self) -> float:
+        """In 0..1."""
+        return mean(run.accuracy for run in self.runs.values())
+
+    @property
+    def up(self) -> float:
+        """Bytes."""
+        return mean(run.up for run in self.runs.values())
+
+    @property
+    def down(self) -> float:
+        """Bytes."""
+        return mean(run.down for run in self.runs.values())
 
     @property
     def both(self) -> float:
         """Bytes of both ways."""
         return self.up + self.down
+
+    def ahead(self, other: Standing) -> float | None:
+        """By how much it is more accurate, over the seeds that both have; None where they have none."""
+        common = self.runs.keys() & other.runs.keys()
+        if not common:
+            return None
+        return mean(self.runs[seed].accuracy - other.runs[seed].accuracy for seed in sorted(common))
 
 
 def train(preset: Preset, settings: Mapping[str, object], seed: int) -> Trained:
@@ -147,21 +166,21 @@ def standings(runs: Iterable[Trained]) -> list[Standing]:
     found = list(runs)
     gathered = []
     for preset in PRESETS:
-        mine = sorted((run for run in found if run.preset == preset.name), key=lambda run: run.seed)
+        mine = {run.seed: run for run in found if run.preset == preset.name}
         if mine:
-            gathered.append(
-                Standing(
-                    preset,
-                    mean(run.accuracy for run in mine),
-                    tuple(run.accuracy for run in mine),
-                    mean(run.up for run in mine),
-                    mean(run.down for run in mine),
-                )
-            )
+            gathered.append(Standing(preset, mine))
     return gathered
 
 
 def cheapest_peer(among: Iterable[Standing], own: Standing, *, both: bool) -> Standing | None:
-    """Return the peer with the fewest bytes, up or of both ways, that is no less accurate than `own`."""
-    able = [peer for peer in among if not peer.preset.own and peer.accuracy >= own.accuracy]
+    """Return the peer with the fewest bytes, up or of both ways, that is no less accurate than `own`.
+
+    Accuracies differ more from seed to seed than from codec to codec, so they are compared seed by seed.
+    """
+    able = [peer for peer in among if not peer.preset.own and _is_able(peer, own)]
     return min(able, key=lambda peer: peer.both if both else peer.up, default=None)
+
+
+def _is_able(peer: Standing, own: Standing) -> bool:
+    ahead = peer.ahead(own)
+    return ahead is not None and ahead >= 0

@@ -57,11 +57,22 @@ def test_the_cheapest_peer_is_no_less_accurate() -> None:
     runs = [Trained(name, seed, *facts[name]) for name in names for seed in (1, 2)]
     rows = standings(runs)
     own = next(row for row in rows if row.preset.name == "rdo")
+    assert (own.accuracy, own.up, own.both) == (0.9, 10, 20)
     up, both = cheapest_peer(rows, own, both=False), cheapest_peer(rows, own, both=True)
     assert up is not None
     assert both is not None
     assert (up.preset.name, both.preset.name) == ("QSGD 1", "EDEN 1 bit")
     assert cheapest_peer([own], own, both=True) is None
+
+
+def test_accuracies_are_compared_seed_by_seed() -> None:
+    """A preset that was run on easier seeds is not better for it."""
+    runs = [Trained("rdo", 1, 0.5, 1, 1), Trained("rdo", 2, 0.9, 1, 1), Trained("QSGD 1", 2, 0.8, 2, 2)]
+    rows = standings([*runs, Trained("QSGD 7", 3, 1.0, 1, 1)])
+    own, peer = rows[:2]
+    assert peer.accuracy > own.accuracy
+    assert peer.ahead(own) == pytest.approx(-0.1)
+    assert cheapest_peer(rows, own, both=False) is None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +99,7 @@ def test_every_preset_is_a_codec() -> None:
     """No preset is found wanting after an hour of runs."""
     with peers_as_codecs():
         for preset in PRESETS:
-            assert codec(preset.up)
+            assert str(codec(preset.up)) == preset.up
             assert codec(preset.down).feedback is None
     assert len(BY_NAME) == len(PRESETS)
     assert Preset("mine", "fp16").settings["downlink.anchor"] == "dense"
