@@ -50,6 +50,11 @@ class Node:
         """Where the device keeps what it must not lose."""
         return self._journal
 
+    @property
+    def context(self) -> Context:
+        """The app's Context in the run that was begun."""
+        return self._current()
+
     def begin(self, setup: Setup) -> None:
         """Take part in a run, with the state kept for it, if any.
 

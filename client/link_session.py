@@ -93,7 +93,18 @@ class Device:
             self.say(f"{why} Trying again in {wait_s:.1f} s.")
             await asyncio.sleep(wait_s)
 
-    async def _once(self) -> link_pb2.Farewell | None:
+    async def greet(self) -> None:
+        """Connect, be welcomed, and leave: what the server said is the node's from then on.
+
+        Raises:
+            RunError: the server will not serve this device as it is, or cannot be reached.
+        """
+        try:
+            await self._once(stay=False)
+        except grpc.aio.AioRpcError as error:
+            raise RunError(f"The server should welcome this device. {error.details()}") from None
+
+    async def _once(self, *, stay: bool = True) -> link_pb2.Farewell | None:
         """Serve one stream to its end; return the server's farewell if there was one."""
         member = self.membership
         credentials = grpc.ssl_channel_credentials(member.authority, member.key, member.certificate)
@@ -101,11 +112,11 @@ class Device:
         async with grpc.aio.secure_channel(member.target, credentials, options=options) as channel:
             call = channel.stream_stream(METHOD)()
             try:
-                return await self._serve(call)
+                return await self._serve(call, stay=stay)
             finally:
                 call.cancel()
 
-    async def _serve(self, call: Any) -> link_pb2.Farewell | None:
+    async def _serve(self, call: Any, *, stay: bool) -> link_pb2.Farewell | None:
         journal = self.node.journal
         run = _number(journal.fact(RUN))
         hello = link_pb2.Hello(
@@ -122,6 +133,8 @@ class Device:
         if down is None or down.WhichOneof("kind") != "welcome":
             raise RunError("The server should begin with a Welcome. Found something else: is it phloem's?")
         self._begin(down.welcome)
+        if not stay:
+            return None
         self.say(f"Connected to {self.membership.target}.")
         answers = self.answers(self.node, call, down.welcome.most_bytes, self.threaded)
         for number in down.welcome.wanted:

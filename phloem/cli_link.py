@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from phloem.cli_console import JsonFlag, exit_codes, say
+from phloem.cli_console import JsonFlag, exit_codes, out, say
 from phloem.cli_run import run_and_show
 from phloem.errors import ConfigError
 from phloem.summary import LEDGER_NAME
 
 if TYPE_CHECKING:
+    from phloem.client.link_enrol import Membership
     from phloem.config import Experiment
     from phloem.server.link_run import Front
     from phloem.server.link_service import Address
@@ -104,8 +107,31 @@ def join(
         text = _token(token, folder)
         member = enrol(text, folder, name or socket.gethostname()) if text else membership(folder)
         config = {"data": data} if data else {}
+        if preflight:
+            _preflight(member, folder, config, as_json)
+            return
         patience = Patience(keepalive_s=keepalive, stay=not once)
         attend(member, folder, app, config, patience=patience, say=say)
+
+
+def _preflight(member: Membership, folder: Path, config: dict[str, str], as_json: bool) -> None:
+    import asyncio
+
+    from phloem.client.link_preflight import look
+
+    found = asyncio.run(look(member, folder, config))
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+        return
+    table = Table("", "", show_header=False, title="this device", title_justify="left")
+    table.add_row("to the server and welcomed", f"{1000 * found.connect_seconds:.0f} ms")
+    table.add_row("memory", f"{found.memory_mb:.0f} MB")
+    for batch, rate in found.samples_per_second.items():
+        table.add_row(f"training, batches of {batch}", f"{rate:.0f} samples/s")
+    for text, size in found.update_bytes.items():
+        table.add_row(f"an update as {text}", f"{size} B, {1000 * found.encode_seconds[text]:.1f} ms")
+    out.print(table)
+    say(f"proposed: client.batch_size={found.batch_size} uplink.codec={found.codec!r}")
 
 
 def _serving(
