@@ -56,6 +56,7 @@ COMMON: Settings = {
     "client.replay_inputs": "pixels",
     "server.clients_per_round": 0,
     "run.reference": False,
+    "run.baselines": "none",
 }
 PLAIN: Settings = {"uplink.codec": "dense", "downlink.codec": "dense", "downlink.anchor": "dense"}
 RESERVOIR: Settings = {"client.replay": "reservoir"}
