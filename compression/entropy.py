@@ -14,13 +14,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from phloem.compression.kernels.coder import CODE, FULL_RANGE, HELD, LOW, RANGE, READ, WAITING, WRITTEN
+from phloem.compression.kernels.coder import FULL_RANGE, HELD, RANGE, READ, WAITING, WRITTEN
 from phloem.compression.kernels.decoding import decode_rows
 from phloem.compression.kernels.encoding import MOST_WORDS, encode_rows
 from phloem.compression.kernels.frequencies import Book, Costs, Finder, Starts, fresh_tables
 from phloem.compression.kernels.side import decode_number, decode_signs, encode_number, encode_signs
 from phloem.compression.kernels.tables import COUNT_BITS, PLAIN_MODELS
 from phloem.compression.kernels.trellis import STATES
+from phloem.compression.stream import RANGE_BITS, START_WORDS, ends_here, opened, stream_of
 from phloem.errors import CorruptUpdate
 
 Values = NDArray[np.float32]
@@ -30,8 +31,6 @@ KINDS, BOOKS = 3, 2
 """Kinds of planes with models of their own: values, right factors, left factors. These two share tables."""
 
 SIDE_MODELS = 1024
-RANGE_BITS = FULL_RANGE.bit_length() - 1
-START_WORDS = RANGE_BITS // 16
 EVEN = 1 << 21 << COUNT_BITS
 """A model that knows nothing."""
 
@@ -194,24 +193,7 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The stream: the words that left the range, and the bytes that tell a number in what is left."""
-        state = self._state
-        written = self._words[: state[WRITTEN]].astype(">u2").tobytes()
-        held = [int(state[HELD])] if state[HELD] >= 0 else []
-        tail = int.from_bytes(np.array(held + [0xFFFF] * int(state[WAITING]), ">u2").tobytes())
-        end, number = ending(int(state[LOW]), int(state[RANGE]))
-        tail = (tail << RANGE_BITS) + number
-        size = 2 * (len(held) + int(state[WAITING]) + START_WORDS)
-        return (written + tail.to_bytes(size))[: 2 * self.shifts + end]
-
-
-def ending(low: int, width: int) -> tuple[int, int]:
-    """How many bytes end a stream, and the least number in [low, low + width) with zeros after so many bytes.
-
-    The bytes follow from the width alone: so a stream's length follows from what it holds.
-    """
-    end = -(-(RANGE_BITS + 1 - width.bit_length()) // 8)
-    zeros = RANGE_BITS - 8 * end
-    return end, -(-low >> zeros) << zeros
+        return stream_of(self._state, self._words)
 
 
 class Decoder:
@@ -220,9 +202,7 @@ class Decoder:
     def __init__(self, data: bytes) -> None:
         """Begin at the start of a stream."""
         self._learned = _Learned()
-        self._words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2").astype(np.uint16)
-        head = data[: 2 * START_WORDS].ljust(2 * START_WORDS, b"\0")
-        self._state = np.array([int.from_bytes(head), FULL_RANGE, START_WORDS], np.int64)
+        self._state, self._words = opened(data)
         self._size = len(data)
         self._finder = _fresh()[2].copy()
 
@@ -269,12 +249,7 @@ class Decoder:
         Raises:
             CorruptUpdate: it does not.
         """
-        read = int(self._state[READ])
-        last = self._words[max(read - START_WORDS, 0) : read].astype(">u2").tobytes()
-        tail = int.from_bytes(last.ljust(2 * START_WORDS, b"\0"))
-        low = (tail - int(self._state[CODE])) % FULL_RANGE
-        end, number = ending(low, int(self._state[RANGE]))
-        if self._size != 2 * self.shifts + end or number % FULL_RANGE != tail:
+        if not ends_here(self._state, self._words, self._size):
             raise CorruptUpdate(
                 f"A stream should end with its values. Found {self._size} bytes, or other last ones."
             )

@@ -15,8 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from phloem.compression.entropy import RANGE_BITS, START_WORDS, ending
-from phloem.compression.kernels.coder import CODE, FULL_RANGE, HELD, LOW, RANGE, READ, WAITING, WRITTEN
+from phloem.compression.kernels.coder import FULL_RANGE
 from phloem.compression.kernels.symbols import (
     MOST_WORDS,
     decode_symbols,
@@ -26,6 +25,7 @@ from phloem.compression.kernels.symbols import (
 )
 from phloem.compression.signal import Array, Bytes, Index, Spec, Symbols
 from phloem.compression.stage import Seed
+from phloem.compression.stream import ends_here, opened, stream_of
 from phloem.errors import CorruptUpdate
 
 LEAST_BYTES = 16
@@ -132,30 +132,17 @@ def _encode(plane: NDArray[np.uint8], bits: int, room: int) -> bytes | None:
     models, weights = fresh_symbol_models(bits), fresh_symbol_weights(bits)
     if encode_symbols(plane, bits, models, weights, state, words, columns):
         return None
-    written = words[: state[WRITTEN]].astype(">u2").tobytes()
-    held = [int(state[HELD])] if state[HELD] >= 0 else []
-    waiting = int(state[WAITING])
-    tail = int.from_bytes(np.array(held + [0xFFFF] * waiting, ">u2").tobytes())
-    end, number = ending(int(state[LOW]), int(state[RANGE]))
-    tail = (tail << RANGE_BITS) + number
-    size = 2 * (len(held) + waiting)
-    return (written + tail.to_bytes(size + 2 * START_WORDS))[: len(written) + size + end]
+    return stream_of(state, words)
 
 
 def _decode(data: bytes, shape: tuple[int, int], bits: int) -> NDArray[np.uint8]:
     """The symbols of a stream, which has to end with them."""
-    words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2").astype(np.uint16)
-    head = data[: 2 * START_WORDS].ljust(2 * START_WORDS, b"\0")
-    state = np.array([int.from_bytes(head), FULL_RANGE, START_WORDS], np.int64)
+    state, words = opened(data)
     plane = np.empty(shape, np.uint8)
     columns = np.zeros(shape[1], np.int64)
     models, weights = fresh_symbol_models(bits), fresh_symbol_weights(bits)
     decode_symbols(plane, bits, models, weights, state, words, columns)
-    read = int(state[READ])
-    last = words[max(read - START_WORDS, 0) : read].astype(">u2").tobytes()
-    tail = int.from_bytes(last.ljust(2 * START_WORDS, b"\0"))
-    end, number = ending((tail - int(state[CODE])) % FULL_RANGE, int(state[RANGE]))
-    if len(data) != 2 * (read - START_WORDS) + end or number % FULL_RANGE != tail:
+    if not ends_here(state, words, len(data)):
         raise CorruptUpdate(
             f"A stream should end with its symbols. Found {len(data)} bytes, or other last ones."
         )

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phloem.compression.entropy import Block, Decoder, Encoder, Scale, StreamFull, ending
+from phloem.compression.entropy import Block, Decoder, Encoder, Scale, StreamFull
 from phloem.compression.kernels import frequencies, rows, tables
 from phloem.compression.kernels.encoding import DEPENDENT_STEP
 from phloem.compression.kernels.rows import LARGEST
+from phloem.compression.stream import ending
 from phloem.errors import CorruptUpdate
 
 EXACT = Scale(1.0, 0.0, math.inf)
