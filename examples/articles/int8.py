@@ -49,7 +49,9 @@ def verdict(found: Found) -> str:
         f"{rows['textbook']['points']:+.2f} pt, {rows['textbook']['agreement']:.1f} %)"
         for data, rows in found.items()
     ]
-    return "Better than claimed on accuracy, never quite 4x. " + "; ".join(parts) + "."
+    worst = min(rows["chosen"]["points"] for rows in found.values())
+    word = "Better than claimed on accuracy" if worst > -1 else "No better than claimed on accuracy"
+    return f"{word}, and not quite 4x. " + "; ".join(parts) + "."
 
 
 CLAIM = Claim(

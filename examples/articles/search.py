@@ -16,6 +16,8 @@ from phloem.server.shrink.trial import Task, smallest, uniform
 
 BITS, SHARES = (2, 3, 4, 6), (0.25, 0.375, 0.5, 0.625, 0.75)
 TRIALS = 30
+ENOUGH = 0.2
+"""Of the bytes, for a search to be worth it."""
 ALLOWED_POINTS = {"digits": 0.5, "fashion_mnist": 1.0}
 """How far the hand's choice may be below the teacher on validation."""
 
@@ -63,7 +65,9 @@ def verdict(found: Found) -> str:
         for data, rows in found.items()
         if "searched" in rows
     ]
-    return f"True, in {TRIALS} trials. " + "; ".join(parts) + "."
+    fewer = [rows["searched"]["fewer_bytes"] for rows in found.values() if "searched" in rows]
+    word = "True" if fewer and min(fewer) >= ENOUGH else "Not reliably"
+    return f"{word}, in {TRIALS} trials. " + "; ".join(parts) + "."
 
 
 CLAIM = Claim(

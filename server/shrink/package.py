@@ -122,7 +122,8 @@ def _card(
         and {
             "variant": made.int8.variant.name,
             "tried": {
-                one.variant.name: {"agreement": one.agreement, "bytes": one.size} for one in made.tried
+                one.variant.name: {"agreement": one.agreement, "nmse": one.nmse, "bytes": one.size}
+                for one in made.tried
             },
         },
         "models": models,
