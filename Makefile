@@ -39,6 +39,8 @@ fuzz: $(READY) ## a million broken frames, then coverage-guided fuzzing of each 
 
 chaos: $(READY) ## kill a run at every labelled point of ten rounds, and go on each time (ARGS: --each)
 	$(VENV)/bin/python -m tests.server.killed $(ARGS)
+	$(VENV)/bin/python -m tests.test_link_exactly_once
+	$(VENV)/bin/python scripts/link_fleet.py 500 50
 
 proto: $(READY) ## write the Python code of phloem/proto/*.proto
 	$(VENV)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. phloem/proto/*.proto

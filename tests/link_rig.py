@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,9 +95,19 @@ class Link:
 
     def ask(self, number: int, timeout: float = PATIENCE_S) -> list[Message]:
         """Ask every device that is there."""
-        content = RecordDict({"asked": ConfigRecord({"number": number})})
-        messages = [Message(content, node, "train") for node in self.grid.get_node_ids()]
-        return self.grid.send_and_receive(messages, timeout=timeout)
+        return self.ask_these(self.grid.get_node_ids(), number, timeout)
+
+    def ask_these(self, nodes: Iterable[int], number: int, timeout: float = PATIENCE_S) -> list[Message]:
+        """Ask these devices, there or not."""
+        return self.grid.send_and_receive([_question(node, number) for node in nodes], timeout=timeout)
+
+    def push(self, number: int) -> list[str]:
+        """Leave a question for every device that has a place."""
+        return self.grid.push_messages([_question(place.node, number) for place in self.registry.places()])
+
+
+def _question(node: int, number: int) -> Message:
+    return Message(RecordDict({"asked": ConfigRecord({"number": number})}), node, "train")
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def commands(root: Path) -> dict[str, list[str]]:
 
 
 def test_killed_processes_come_to_the_simulations_hash(root: Path, tmp_path: Path) -> None:
-    """The services of the compose file; a device and then the server die mid-run: the same model and ledger."""
+    """The compose file's services; a device, then the server die mid-run: the same model and ledger."""
     found = commands(root)
     serve = found.pop("link-server")
     serve += [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={json.dumps(value)}")]
