@@ -121,4 +121,4 @@ def _fashion_mnist(seed: int) -> Federation:
 
 
 def _samples(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> Samples:
-    return Samples(x[rows, None].astype(np.float32) / 255, y[rows].astype(np.int64))
+    return Samples(x[rows, None].astype(np.float32) / np.float32(255), y[rows].astype(np.int64))

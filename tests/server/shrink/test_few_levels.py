@@ -18,6 +18,8 @@ from phloem.server.shrink.network import folded, parameters, predict, weighty
 from phloem.server.shrink.store import pack, unpack
 from tests.server.shrink.networks import images, normed
 
+BOOK = "parametrizations.weight.0.book"
+
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_rounded_weights_are_on_the_codecs_grid(bits: int) -> None:
@@ -41,10 +43,7 @@ def test_shared_weights_learn_together() -> None:
     """A layer ends with as many values as its book has, and they are not those it began with."""
     network = folded(normed())
     share_weights(network, 4)
-    before = {
-        name: np.unique(layer.get_parameter("weight").detach().numpy())
-        for name, layer in weighty(network).items()
-    }
+    before = {name: layer.state_dict()[BOOK].numpy().copy() for name, layer in weighty(network).items()}
     teach(network, ask(normed(), images(50), count=100, seed=1), Lesson(steps=3), seed=1)
     settle(network)
     for name, layer in weighty(network).items():
