@@ -98,11 +98,15 @@ class Distilled:
 def distill(
     average: Update, teacher: Teacher, validation: Samples, config: DistillConfig, *, seed: int
 ) -> Distilled:
-    """Return the distilled model where the validation slice is not worse for it, else the average."""
+    """Return the distilled model where the validation slice is better for it, else the average.
+
+    Better by `config.margin` of the samples: of two models that are as good, either may do better by chance.
+    """
     model = teacher.model
     student = model.imitate(average, teacher.proxy, teacher.opinion(), config, seed=seed)
     before, after = model.score(average, validation), model.score(student, validation)
-    kept = after.loss <= before.loss and after.correct >= before.correct
+    gained = after.correct - before.correct
+    kept = after.loss <= before.loss and gained >= config.margin * len(validation)
     return Distilled(student if kept else average, kept, before, after)
 
 

@@ -19,6 +19,8 @@ class DistillConfig(Section):
     learning_rate: Positive = 0.002
     mixup: Annotated[int, Field(ge=0)] = 3
     """Convex mixtures of two proxy samples that the teacher is asked about as well, for each proxy sample."""
+    margin: Fraction = 0.02
+    """How many more of the validation samples the distilled model has to get right to be kept, as a share."""
     data_free: bool = False
     """Whether to ask about noise where there is no proxy: less is learned from it than from few real data."""
     certainty: bool = True

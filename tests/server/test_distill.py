@@ -78,7 +78,7 @@ def model(*bias: float) -> Update:
 
 
 PROXY = np.zeros((4, 2), np.float32)
-NOBODY = Samples(np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
+HUNDRED = Samples(np.zeros((100, 2), np.float32), np.zeros(100, np.int64))
 
 
 def counts(*seen: int) -> NDArray[np.int64]:
@@ -212,21 +212,23 @@ GOOD, SAME, WORSE = Scores(0.5, 80, 100), Scores(1.0, 70, 100), Scores(2.0, 60, 
     ("after", "kept"),
     [
         (GOOD, True),
-        (SAME, True),
+        (Scores(0.5, 72, 100), True),
+        (Scores(0.5, 71, 100), False),
+        (SAME, False),
         (WORSE, False),
         (Scores(0.5, 69, 100), False),
         (Scores(1.1, 90, 100), False),
         (Scores(float("nan"), 0, 100), False),
     ],
-    ids=["better", "equal", "worse", "fewer right", "larger loss", "NaN"],
+    ids=["better", "just better enough", "hardly better", "equal", "worse", "fewer right", "larger loss", "NaN"],
 )
-def test_only_what_validation_finds_no_worse_is_kept(after: Scores, kept: bool) -> None:
+def test_only_what_validation_finds_better_is_kept(after: Scores, kept: bool) -> None:
     """Protects the global model from a bad proxy: the guard goes back to the average."""
     average, student = model(1, 0, 0), model(2, 0, 0)
     known = _Known(student, {1.0: SAME, 2.0: after})
     teacher = Teacher(known, PROXY, 1.0)
     teacher.hear(average, counts(1, 1, 1))
-    outcome = distill(average, teacher, NOBODY, DistillConfig(), seed=0)
+    outcome = distill(average, teacher, HUNDRED, DistillConfig(), seed=0)
     assert (outcome.kept, outcome.before, outcome.after) == (kept, SAME, after)
     assert outcome.model is (student if kept else average)
 
