@@ -182,3 +182,22 @@ def test_two_processes_cannot_be_one_device(tmp_path: Path) -> None:
     """A journal has one owner, or two would answer in turn from different states."""
     with Journal(tmp_path / "journal.sqlite"), pytest.raises(ConfigError, match="one process"):
         Journal(tmp_path / "journal.sqlite")
+
+
+def test_a_device_that_lost_its_disk_comes_as_new(tmp_path: Path) -> None:
+    """A new journal is noticed once, so that the server can send the model in full."""
+    with link(tmp_path, clients=1) as made:
+        member = made.member(0)
+        first = made.start(0, counting_app(), member)
+        [node] = made.wait_for(1)
+        assert said(made.ask(1)) == [(1, 1)]
+        assert made.grid.reborn_nodes() == []
+        made.service.farewell(node, finished=True, reason="for the test")
+        first.result(20)
+        for path in (tmp_path / "device-0").glob("journal.*"):
+            path.unlink()
+        made.start(0, counting_app(), member)
+        until(lambda: len(made.grid.get_node_ids()) == 1)
+        assert said(made.ask(2)) == [(2, 1)]
+        assert made.grid.reborn_nodes() == [node]
+        assert made.grid.reborn_nodes() == []

@@ -1,4 +1,4 @@
-"""The link over networks that are slow, narrow, cut, silent or gone: every round ends, each task done once."""
+"""The link over networks that are slow, narrow, cut, silent or gone: rounds end, each task is done once."""
 
 from __future__ import annotations
 
