@@ -123,7 +123,8 @@ def noise(like: NDArray[np.float32], count: int, *, seed: int) -> NDArray[np.flo
     """Return `count` inputs without any content: each number uniform between its extremes in `like`."""
     rng = np.random.Generator(np.random.PCG64(seed))
     low, high = like.min(axis=0), like.max(axis=0)
-    return low + (high - low) * rng.random((count, *like.shape[1:]), np.float32)
+    found = low + (high - low) * rng.random((count, *like.shape[1:]), np.float32)
+    return np.asarray(found, np.float32)
 
 
 def questions(proxy: NDArray[np.float32], mixup: int, *, seed: int) -> NDArray[np.float32]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,20 +13,16 @@ from numpy.typing import NDArray
 from phloem.client import learner as learner_module
 from phloem.client.learner import Learner
 from phloem.compression.update import Schema, Update
-from phloem.config import ClientConfig, DataConfig, DistillConfig, ModelConfig
+from phloem.config import ClientConfig, DistillConfig, ModelConfig
 from phloem.learning import NOTHING, Past, Scores
 from phloem.server.distill import (
-    NOISE_PER_SAMPLE,
     SMOOTHING,
     Teacher,
     certainty_of,
     distill,
-    noise,
-    open_teacher,
-    questions,
     softmax,
 )
-from phloem.sources import Samples, open_federation
+from phloem.sources import Samples
 
 CLASSES = 3
 
@@ -143,30 +138,6 @@ def test_certainty_is_between_none_and_all(rows: list[list[float]]) -> None:
     assert certainty_of(np.eye(4)[:1])[0] == 1
 
 
-def test_noise_has_the_range_of_the_data_and_nothing_else_of_it() -> None:
-    """Protects the data-free way: as many inputs as asked for, in the data's range, the same for a seed."""
-    like = np.random.default_rng(0).normal(size=(20, 2, 3)).astype(np.float32)
-    found = noise(like, 500, seed=1)
-    assert found.shape == (500, 2, 3)
-    assert found.dtype == np.float32
-    assert (found >= like.min(axis=0) - 1e-6).all()
-    assert (found <= like.max(axis=0) + 1e-6).all()
-    np.testing.assert_array_equal(found, noise(like, 500, seed=1))
-
-
-def test_a_teacher_asks_about_what_there_is() -> None:
-    """Protects runs without a proxy: noise where it was asked for, else nothing is distilled."""
-    federation = open_federation(DataConfig(clients=2), 1)
-    bare = replace(federation, proxy=federation.proxy[:0])
-    on, free = DistillConfig(enabled=True, mixup=0), DistillConfig(enabled=True, mixup=0, data_free=True)
-    known = _Known()
-    found = [open_teacher(known, *case, seed=0) for case in ((federation, on), (bare, free))]
-    sizes = [len(teacher.proxy) for teacher in found if teacher is not None]
-    assert sizes == [len(federation.proxy), NOISE_PER_SAMPLE * len(federation.validation)]
-    assert open_teacher(known, bare, on, seed=0) is None
-    assert open_teacher(known, federation, DistillConfig(), seed=0) is None
-
-
 def test_a_class_that_nobody_saw_is_voted_on_by_all() -> None:
     """Protects against 0/0, at the start and with rare classes."""
     teacher = Teacher(_Known(), PROXY, temperature=1.0)
@@ -220,7 +191,16 @@ GOOD, SAME, WORSE = Scores(0.5, 80, 100), Scores(1.0, 70, 100), Scores(2.0, 60, 
         (Scores(1.1, 90, 100), False),
         (Scores(float("nan"), 0, 100), False),
     ],
-    ids=["better", "just better enough", "hardly better", "equal", "worse", "fewer right", "larger loss", "NaN"],
+    ids=[
+        "better",
+        "just better enough",
+        "hardly better",
+        "equal",
+        "worse",
+        "fewer right",
+        "larger loss",
+        "NaN",
+    ],
 )
 def test_only_what_validation_finds_better_is_kept(after: Scores, kept: bool) -> None:
     """Protects the global model from a bad proxy: the guard goes back to the average."""
@@ -286,16 +266,3 @@ def test_the_gradient_does_not_depend_on_the_temperature(monkeypatch: pytest.Mon
         opinion = softmax(wanted, temperature).astype(np.float32)
         student.imitate(student.initial(0), x, opinion, config, seed=0)
     assert max(norms) < 1.2 * min(norms)
-
-
-@given(st.integers(1, 6), st.integers(0, 3), st.integers(0, 1000))
-def test_questions_are_the_proxy_and_mixtures_of_it(size: int, mixup: int, seed: int) -> None:
-    """Protects what a teacher is asked: nothing outside of the samples' hull, the same for the same seed."""
-    proxy = np.random.default_rng(seed).random((size, 2, 3), np.float32)
-    found = questions(proxy, mixup, seed=seed)
-    assert found.shape == (size * (1 + mixup), 2, 3)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found[:size], proxy)
-    assert (found >= proxy.min(axis=0) - 1e-6).all()
-    assert (found <= proxy.max(axis=0) + 1e-6).all()
-    np.testing.assert_array_equal(found, questions(proxy, mixup, seed=seed))
