@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from flwr.serverapp.strategy import FedAvg
 from phloem.client.journal import Journal
 from phloem.config import LinkConfig
 from phloem.errors import ConfigError
-from tests.link_rig import Link, counting_app, link, until
+from phloem.tap import Tap
+from tests.link_rig import HERE, Link, counting_app, link, until
 
 CLIENTS = 2
 
@@ -201,3 +203,18 @@ def test_a_device_that_lost_its_disk_comes_as_new(tmp_path: Path) -> None:
         assert said(made.ask(2)) == [(2, 1)]
         assert made.grid.reborn_nodes() == [node]
         assert made.grid.reborn_nodes() == []
+
+
+def test_the_kernels_count_is_the_wires(tmp_path: Path) -> None:
+    """A proxy that sees every byte counts what the ledger will say, both ways."""
+    with link(tmp_path, clients=1) as made, Tap(HERE, made.port) as tap:
+        member = made.member(0)
+        device = made.start(0, counting_app(), replace(member, port=tap.port))
+        [node] = made.wait_for(1)
+        replies = [reply for number in range(5) for reply in made.ask(number)]
+        until(lambda: made.service.wire(node) == (tap.up, tap.down))
+        counted = [made.grid.wire_bytes(reply) for reply in replies]
+        made.service.farewell(node, finished=True, reason="for the test")
+        device.result(20)
+    assert all(counted)
+    assert sum(count or 0 for count in counted) <= tap.up

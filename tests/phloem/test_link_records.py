@@ -37,7 +37,9 @@ arrays = st.one_of(
 )
 records = st.one_of(
     st.dictionaries(st.text(), values, max_size=4).map(ConfigRecord),
-    st.dictionaries(st.text(), st.floats(allow_nan=False), max_size=4).map(MetricRecord),
+    st.dictionaries(st.text(), st.floats(allow_nan=False), max_size=4).map(
+        lambda made: MetricRecord(dict(made))
+    ),
     st.dictionaries(st.text(), arrays, max_size=3).map(ArrayRecord),
 )
 contents = st.dictionaries(st.text(), records, max_size=4).map(RecordDict)
