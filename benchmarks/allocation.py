@@ -30,13 +30,12 @@ from phloem.stream_rows import Stream
 from phloem.summary import LEDGER_NAME, summarise
 
 LEVELS = (0.03, 0.06, 0.12, 0.25)
-PRICES = (0.3, 0.6, 1.0)
+BANDITS = ((0, 0.3), (0, 0.6), (0, 1.0), (1, 0.3))
+"""From which level on a bandit chooses, and the price of bytes to it."""
+
 PRESETS: dict[str, dict[str, object]] = {
     "digits, Dirichlet 0.3": {},
-    "digits, Dirichlet 0.3, labels swapped half-way": {
-        "data.scenario": "swap:0.6,at=0.5",
-        "client.detector": "hddm_w",
-    },
+    "digits, two classes a client": {"data.partition": "pathological:2"},
 }
 COMMON: dict[str, object] = {
     "run.reference": False,
@@ -59,20 +58,23 @@ class Made:
 
 
 def rules() -> dict[str, dict[str, object]]:
-    """Return the settings of each rule: a fixed level or a bandit's price, which chooses among all levels."""
-    levels = "; ".join(text(level) for level in LEVELS)
-    fixed = {f"fixed {level:g}": {"uplink.codec": text(level)} for level in LEVELS}
+    """Return the settings of each rule: a fixed level, or a bandit that chooses from the coarsest one on."""
+    fixed: dict[str, dict[str, object]] = {
+        f"fixed {level:g}": {"uplink.codec": text(level)} for level in LEVELS
+    }
     return {
         **fixed,
         **{
-            f"bandit, price {price:g}": {
-                "uplink.allocate": "bandit",
-                "uplink.levels": levels,
-                "uplink.price": price,
-            }
-            for price in PRICES
+            f"bandit from {LEVELS[first]:g}, price {price:g}": bandit(first, price)
+            for first, price in BANDITS
         },
     }
+
+
+def bandit(first: int, price: float) -> dict[str, object]:
+    """Return the settings of a bandit that chooses from all levels but the first ones."""
+    levels = "; ".join(text(level) for level in LEVELS[first:])
+    return {"uplink.allocate": "bandit", "uplink.levels": levels, "uplink.price": price}
 
 
 def text(bpp: float) -> str:
@@ -102,7 +104,7 @@ def runs(given: argparse.Namespace) -> Iterator[Made]:
     yield from kept
     done = {(run.preset, run.rule, run.seed) for run in kept}
     for seed in given.seeds:
-        for preset in PRESETS:
+        for preset in given.presets:
             for rule in rules():
                 if (preset, rule, seed) not in done:
                     run = make(preset, rule, seed)
@@ -169,6 +171,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=list(PRESETS))
     parser.add_argument("--keep", type=Path, help="a file of runs to add to")
     parser.add_argument(
         "--from", dest="source", type=Path, help="print the tables of such a file, run nothing"
