@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from phloem.stream_rows import AnomalyScores, Drift, Stream
 COUNTS = np.array([20, 12], "<u4").tobytes()
 
 
-def told(client: str = "0", samples: int = 32, **changes: object) -> Reply:
+def told(client: str = "0", samples: int = 32, **changes: Any) -> Reply:
     fields = Reply(client, 1, 1, 1, samples, 1.0, 0, b"", 0.0, 0.0, 0.0).to_mapping()
     return Reply.from_mapping({**fields, **changes})
 
@@ -118,7 +119,7 @@ def test_a_stream_that_begins_again_drifts_again() -> None:
         {"memory_bytes": 2**62 + 1},
     ],
 )
-def test_what_cannot_be_is_refused(changes: dict[str, object]) -> None:
+def test_what_cannot_be_is_refused(changes: dict[str, Any]) -> None:
     """Protects the ledger: no word of a client's breaks a run or fills a disk."""
     with pytest.raises(RejectedUpdate):
         check_told(told(**changes), classes=2, max_samples=1000)
