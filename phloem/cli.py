@@ -1,4 +1,4 @@
-"""The command line. Every verb has --json; exit codes: 0 ok, 2 bad input, 3 failed run, 130 interrupted."""
+"""The command line. Exit codes: 0 ok, 2 bad input, 3 failed run, 4 budget missed, 130 interrupted."""
 
 from __future__ import annotations
 

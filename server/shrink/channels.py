@@ -60,14 +60,21 @@ def pruned(
         parameter.requires_grad_(True)
     with reproducible(derive(seed, "channels")):
         importance = _importance(smaller, inputs, ranking)
-        tp.pruner.BasePruner(
-            smaller,
-            example,
-            importance=importance,
-            pruning_ratio=shares.get("", 0.0),
-            pruning_ratio_dict=by_layer,
-            ignored_layers=[head],
-        ).step()
+        try:
+            tp.pruner.BasePruner(
+                smaller,
+                example,
+                importance=importance,
+                pruning_ratio=shares.get("", 0.0),
+                pruning_ratio_dict=by_layer,
+                ignored_layers=[head],
+            ).step()
+            smaller.eval()(example)
+        except Exception as error:  # whatever a user's own network makes the library, or itself, raise
+            raise ConfigError(
+                "The model should be one whose channels can be traced from layer to layer. Found "
+                f"{type(error).__name__}: {str(error).splitlines()[:1]}. Leave out the share of channels."
+            ) from error
     for parameter in smaller.parameters():
         parameter.grad = None
     return smaller.eval()

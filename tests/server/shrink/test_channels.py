@@ -74,3 +74,20 @@ def test_bn_needs_batch_normalisation() -> None:
     """Its scale is what is ranked."""
     with pytest.raises(ConfigError, match="needs batch normalisation"):
         pruned(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), 0.3, images(8), "bn")
+
+
+def test_a_network_that_cannot_be_traced_is_told() -> None:
+    """A user's network may count on the sizes of its layers."""
+
+    class Counting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(1, 8, 3, padding=1)
+            self.output = torch.nn.Linear(8 * 64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.output(self.conv(x).reshape(len(x), 8 * 64))
+            return found
+
+    with pytest.raises(ConfigError, match="traced from layer to layer"):
+        pruned(Counting().eval(), 0.5, images(8))
