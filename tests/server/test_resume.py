@@ -133,8 +133,9 @@ def test_rarer_checkpoints_are_as_exact(tmp_path: Path) -> None:
         {"server.aggregation": "fedadam"},
         {"server.aggregation": "fedavgm", "server.distill.enabled": True},
         {"uplink.codec": "ef | lowrank:2 | linear:8 | zstd", "client.optimizer": "adamw"},
+        {"uplink.allocate": "bandit", "uplink.levels": "ef | rdo:bpp=0.06; ef | rdo:bpp=0.25"},
     ],
-    ids=["adam", "momentum, distilled", "warm codec"],
+    ids=["adam", "momentum, distilled", "warm codec", "bandit"],
 )
 def test_what_is_remembered_between_rounds_comes_back(values: dict[str, object], tmp_path: Path) -> None:
     """Protects moments, warm starts and all else that makes the next round what it is."""
