@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -31,9 +31,9 @@ from phloem.compression.rate import (
 )
 from phloem.compression.sketch import first_step
 from phloem.compression.stage import Warm
+from phloem.compression.targets import Made, SizeTarget, Survey
 from phloem.compression.trials import Choice, encode_tensor, survey_tensor
 from phloem.compression.update import FLOAT_BYTES, Schema, Update
-from phloem.compression.wire import varint_bytes
 
 END_BITS, END_MARK = 8, 0xA5
 """What follows the last tensor: any end of a stream is the end of some update, but rarely after this mark."""
@@ -72,41 +72,6 @@ MOST_SHIFT = 40
 
 STEP_KEY = "rdo/step"
 RIGHT_KEY = "rdo/right/"
-
-
-@dataclass(frozen=True, slots=True)
-class SizeTarget:
-    """At most so many bytes, counting `overhead` once and, if `framed`, what a frame adds to each payload."""
-
-    most: float
-    overhead: int
-    framed: bool
-
-    def size(self, payloads: Sequence[bytes]) -> int:
-        """The size of an update that counts towards the target."""
-        lengths = [len(payload) for payload in payloads]
-        added = sum(1 + varint_bytes(length) for length in lengths) if self.framed else 0
-        return self.overhead + added + sum(lengths)
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """An encoded update, its squared error over its square, and how its tensors were coded."""
-
-    code: int
-    payloads: list[bytes]
-    nmse: float
-    choices: tuple[Choice, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What an update would take at a code, about, in bytes and error, and how its tensors should be coded."""
-
-    code: int
-    size: float
-    nmse: float
-    choices: tuple[Choice, ...]
 
 
 class Attempts:
@@ -167,7 +132,9 @@ class Attempts:
                 return Probe(code, 0.0, math.inf, None)
             return Probe(code, made.nmse, sum(map(len, made.payloads)), made)
 
-        return self._approach(lambda survey: survey.nmse, error_probe, nmse, *self._first(size, nmse))
+        start, slope = self._first(size, nmse)
+        made = self._approach(lambda survey: survey.nmse, error_probe, nmse, start, slope)
+        return made or self._descend(nmse, start)
 
     def warm(self, made: Made) -> Warm:
         """What to begin with at the next update."""
@@ -213,6 +180,26 @@ class Attempts:
             if found.best and (best is None or found.best.loss < best.loss):
                 best = found.best
         return best.made if best else None
+
+    def _descend(self, nmse: float, code: int) -> Made | None:
+        """The first encoding within an error, going down: where modes jump, nothing may lie nearer."""
+        while code > self._least:
+            code = max(code - CODES_AN_OCTAVE // 2, self._least)
+            survey = self._survey(code)
+            made = self._make(code, survey.choices) if survey else None
+            if survey and made and made.nmse <= nmse:
+                return self._climb(made, survey.choices, nmse, code)
+        return None
+
+    def _climb(self, made: Made, choices: Sequence[Choice], nmse: float, code: int) -> Made:
+        """The last encoding within an error that halving the way up finds, from one that is."""
+        way = CODES_AN_OCTAVE // 4
+        while way >= NARROW // 4:
+            other = self._make(code + way, choices)
+            if other and other.nmse <= nmse:
+                made, code = other, code + way
+            way //= 2
+        return made
 
     def _survey_near(self, measure: Callable[[Survey], float], path: Path, code: int) -> Survey | None:
         """A survey near a target, or, where tensors drop out at once and there is none, of what is larger."""

@@ -20,13 +20,13 @@ from phloem.compression.attempts import (
     NOTHING,
     SPARE_BYTES,
     Attempts,
-    SizeTarget,
     cut,
 )
 from phloem.compression.entropy import Decoder, Values
 from phloem.compression.modes import decode_tensor, matrix_shape
 from phloem.compression.rate import LEAST_CODE, MOST_CODE, STEP_BITS, step_of
 from phloem.compression.stage import StageBytes, Warm
+from phloem.compression.targets import SizeTarget
 from phloem.compression.text import ByteCount, render
 from phloem.compression.update import FLOAT_BYTES, Schema, TensorSpec, Update
 from phloem.compression.wire import varint_bytes

@@ -18,7 +18,6 @@ from phloem.compression.frame import pack_chain
 from phloem.compression.rdo import Rdo
 from phloem.compression.statistics import is_statistic
 from phloem.compression.update import Schema, Update, add, digest, norm, subtract
-from phloem.errors import ConfigError
 from phloem.protocol import FIRST_VERSION, LONGEST_CHAIN, NO_VERSION, model_hash
 
 FINEST, COARSEST = 1e-8, 0.999
@@ -213,23 +212,13 @@ class _Sending:
         steps = self._codec_for(difference)
         if steps is None:
             return None
-        blob, warm = self._encoded(steps, difference, here.version, version)
+        blob, warm = steps.encode(difference, self.held.warm, seed=self._seed, base=here.version, seq=version)
         decoded, stages = self._downlink.steps.decode_traced(blob, self._schema)
         if not any(tensor.any() for tensor in decoded.values()):
             return None
         model = Model(version, add(here.weights, decoded), self._target)
         self._remember(model, replace(warm, residual=None))
         return Step(version, blob, stages), model
-
-    def _encoded(self, steps: Codec, difference: Update, base: int, seq: int) -> tuple[bytes, CodecState]:
-        """Encode a step; where `rdo` does not find a way to just this error, more exactly than was asked."""
-        try:
-            return steps.encode(difference, self.held.warm, seed=self._seed, base=base, seq=seq)
-        except ConfigError:
-            nmse = getattr(steps.body, "nmse", None)
-            if nmse is None or nmse < FINEST:
-                raise
-            return self._encoded(Codec(Rdo(nmse=nmse / 2)), difference, base, seq)
 
     def _codec_for(self, difference: Update) -> Codec | None:
         """Return the codec that keeps to the error asked for; None where the difference is within it."""
