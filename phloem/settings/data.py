@@ -70,7 +70,6 @@ class DataConfig(Section):
     window: Annotated[int, Field(ge=1, le=10_000)] = 32
     """How many characters an input has, with `tinyshakespeare:`."""
 
-
     def of_one_device(self, source: str) -> DataConfig:
         """Return the section for a device that learns from `source`, all of it and in its own order.
 
