@@ -33,12 +33,20 @@ what uniform quantization would take if its entropy coder were perfect and its t
 a bound for normal values only.
 """
 
+FEDERATION = "fed"
+FEDERATION_NOTE = """
+The vectors `fed` and a number are what a client's codec was given in that round of a running federation, with
+the residual of earlier rounds: Fashion-MNIST, 100 clients, Dirichlet 0.3, a CNN of 52k parameters.
+`benchmarks/federation_updates.py` makes them.
+"""
+
 EQUAL_BYTES = """\
 
 ## `rdo` at equal bytes
 
 For each of the {count} messages of other codecs that are not lossless, `rdo` was asked for a frame of as many
-bytes (`rdo:bytes=…`, frame and all), and the errors were compared. {verdict} The closest on each vector:
+bytes (`rdo:bytes=…`, frame and all), and the errors were compared.
+{verdict} The closest on each vector:
 
 | vector | messages | `rdo` errs more | closest codec | bytes | its NMSE | that of `rdo` | ratio |
 |---|--:|--:|---|--:|--:|--:|--:|
@@ -76,6 +84,8 @@ def tables(result: Result) -> Iterator[Table]:
 def write(result: Result, path: Path, command: str) -> list[Path]:
     """Write the page, and beside it the plots."""
     text = INTRODUCTION.format(command=command, repeats=result.repeats, memcpy=result.memcpy_mbps)
+    if any(name.startswith(FEDERATION) for name in _by_vector(result)):
+        text += FEDERATION_NOTE
     written = [path]
     for vector, rows in _by_vector(result).items():
         plot = path.with_name(f"{path.stem}-{vector}.svg")
@@ -112,7 +122,7 @@ def _duels(result: Result) -> dict[str, list[Duel]]:
 def _equal_bytes(result: Result) -> str:
     """The closest rival on each vector, and every one that errs less than `rdo`."""
     lost = [duel for duel in result.duels if duel.lost]
-    verdict = f"It errs more in {len(lost)} cases, listed below." if lost else "It never errs more."
+    verdict = f"It errs more for {len(lost)} of them, listed below." if lost else "It never errs more."
     text = EQUAL_BYTES.format(count=len(result.duels), verdict=verdict)
     for vector, duels in _duels(result).items():
         closest = min(duels, key=lambda duel: duel.margin)
@@ -126,7 +136,7 @@ def _equal_bytes(result: Result) -> str:
 
 def _fought(duel: Duel) -> str:
     code = duel.rival.replace("|", "\\|")
-    return f"`{code}` | {duel.bytes} | {_error(duel.nmse)} | {_error(duel.rdo_nmse)} | {duel.margin:.3g}"
+    return f"`{code}` | {duel.bytes} | {_error(duel.nmse)} | {_error(duel.rdo_nmse)} | {duel.margin:.4g}"
 
 
 def _absent(result: Result) -> dict[str, str]:

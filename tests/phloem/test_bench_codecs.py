@@ -87,7 +87,7 @@ def test_rdo_at_equal_bytes(vector: Path, tmp_path: Path) -> None:
     hopeless = Duel("mine", "oracle", 100, 1e-9, 99, 0.5)
     page.write(replace(result, duels=(*result.duels, hopeless)), tmp_path / "page.md", "a command")
     text = (tmp_path / "page.md").read_text("utf-8")
-    assert "It errs more in 1 cases" in text
+    assert "It errs more for 1 of them" in text
     assert text.count("| mine | `oracle` | 100 | 1.00e-09 | 0.5 |") == 1
     assert fight(load(vector), "one byte", 1, 0.5) == Duel("mine", "one byte", 1, 0.5, 0, 1.0)
 
