@@ -93,7 +93,7 @@ class Dither:
         wanted = self.fraction * sizes.size
         step = float(sizes.sum(dtype=np.float64)) / max(wanted, 1e-9)
         for _ in range(MOST_ROUNDS):  # those above the step are sure to travel; the others share what is left
-            sure = sizes > step
+            sure = sizes > np.float64(step)  # which may be beyond float32
             left = wanted - np.count_nonzero(sure)
             before, step = step, float(sizes[~sure].sum(dtype=np.float64)) / left if left > 0 else 0.0
             if step > NEARLY * before:
