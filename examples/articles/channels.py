@@ -27,7 +27,7 @@ def measure(school: School) -> list[Row]:
         for ranking in rankings:
             small = pruned(school.teacher, share, proxy, ranking, seed=school.seed)
             untaught = school.accuracy(small)
-            teach(small, school.questions, AFTER_PRUNING, seed=school.seed)
+            teach(small, school.questions, AFTER_PRUNING[school.data], seed=school.seed)
             tried.append(
                 {
                     "what": f"{share:.0%} {ranking}",

@@ -19,7 +19,7 @@ from phloem.server.shrink.students import fitting
 def measure(school: School) -> list[Row]:
     """Compare the teacher with what was made of it, on the samples it was trained on and on new ones."""
     half = pruned(school.teacher, 0.5, school.federation.proxy, seed=school.seed)
-    teach(half, school.questions, AFTER_PRUNING, seed=school.seed)
+    teach(half, school.questions, AFTER_PRUNING[school.data], seed=school.seed)
     budget = parameters(folded(school.teacher)) // 10
     kind = next(
         one for one in fitting(school.shape, school.federation.classes, budget) if one.family == "conv"

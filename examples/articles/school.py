@@ -30,10 +30,10 @@ DATA = ("digits", "fashion_mnist")
 SUBSET = {"train": 8000, "proxy": 4000, "validation": 2000, "test": 4000}
 LARGE = 16
 
-AFTER_PRUNING = Lesson(steps=300)
+AFTER_PRUNING = {"digits": Lesson(steps=300), "fashion_mnist": Lesson(steps=900, learning_rate=0.005)}
 STUDENTS = {
     "digits": Lesson(steps=1500, learning_rate=0.02),
-    "fashion_mnist": Lesson(steps=2000, learning_rate=0.02),
+    "fashion_mnist": Lesson(steps=6000, learning_rate=0.02),
 }
 
 
