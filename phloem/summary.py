@@ -106,6 +106,8 @@ def summarise(run_dir: Path) -> Summary:
 
 
 def _accuracies(ledger: Ledger) -> tuple[float | None, float | None]:
+    if ledger.query("SELECT 1 FROM anomaly_scores LIMIT 1"):
+        return None, None  # nothing is classified: 0 hits would read as a failure
     last = [
         accuracy
         for (accuracy,) in ledger.query(

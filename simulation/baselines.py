@@ -115,9 +115,13 @@ class RiverClasses:
 
 @dataclass(frozen=True)
 class RiverAnomalies:
-    """An anomaly detector of river's, one for all clients, which learns without labels."""
+    """An anomaly detector of river's, one for all clients.
+
+    It learns without labels, from normal samples alone where the clients do so.
+    """
 
     model: Any
+    normal_only: bool = False
 
     def predict(self, client: str, x: NDArray[np.float32]) -> float:
         """Return its score."""
@@ -125,7 +129,8 @@ class RiverAnomalies:
 
     def learn(self, client: str, x: NDArray[np.float32], label: int) -> None:
         """Learn what is usual."""
-        self.model.learn_one(_row(x))
+        if label == 0 or not self.normal_only:
+            self.model.learn_one(_row(x))
 
 
 def trivial() -> dict[str, Predictor]:
@@ -145,13 +150,14 @@ def by_river(seed: int) -> dict[str, Predictor]:
     }
 
 
-def anomalies_by_river(seed: int) -> dict[str, Predictor]:
+def anomalies_by_river(seed: int, *, normal_only: bool = False) -> dict[str, Predictor]:
     """Return half-space trees (Tan, Ting and Liu 2011), with each input scaled to 0..1 as they need it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from river.anomaly import HalfSpaceTrees
         from river.preprocessing import MinMaxScaler
-    return {"half-space trees": RiverAnomalies(MinMaxScaler() | HalfSpaceTrees(seed=seed % 2**31))}
+    trees = MinMaxScaler() | HalfSpaceTrees(seed=seed % 2**31)
+    return {"half-space trees": RiverAnomalies(trees, normal_only)}
 
 
 def add_baselines(experiment: Experiment, directory: Path) -> None:
@@ -166,7 +172,9 @@ def add_baselines(experiment: Experiment, directory: Path) -> None:
     if not seen:
         return
     if experiment.model.name == ANOMALIES:
-        predictors = {"chance": Chance()} | (anomalies_by_river(seed) if kind == "river" else {})
+        normal_only = experiment.client.normal_only
+        rivers = anomalies_by_river(seed, normal_only=normal_only) if kind == "river" else {}
+        predictors = {"chance": Chance()} | rivers
     else:
         predictors = trivial() | (by_river(seed) if kind == "river" else {})
     judge = areas if experiment.model.name == ANOMALIES else hits

@@ -17,6 +17,7 @@ from phloem.simulation.baselines import (
     Majority,
     NoChange,
     Predictor,
+    RiverAnomalies,
     Seen,
     anomalies_by_river,
     areas,
@@ -131,6 +132,22 @@ def test_river_repeats_and_learns() -> None:
     [row] = areas(name, trees, parts)
     assert row.pr_auc is not None
     assert row.pr_auc > 0.5 > 9 / 309
+
+
+@pytest.mark.parametrize("normal_only", [False, True])
+def test_trees_learn_from_what_the_clients_learn_from(normal_only: bool) -> None:
+    """Protects a fair comparison: where clients leave anomalies out of their lessons, so do the trees."""
+
+    class Counted:
+        learned = 0
+
+        def learn_one(self, row: dict[int, float]) -> None:
+            self.learned += 1
+
+    trees = RiverAnomalies(model := Counted(), normal_only)
+    for label in (0, 1, 0, 1, 1):
+        trees.learn("0", np.zeros(2, np.float32), label)
+    assert model.learned == (2 if normal_only else 5)
 
 
 def test_a_federation_that_is_not_there_is_none(tmp_path: Path) -> None:
