@@ -13,6 +13,7 @@ from phloem.ledger import Direction, Distillation, Message, Rejection, Round, Ro
 from phloem.server.allocate import codec_for
 from phloem.server.held import Path, Step
 from phloem.server.round import Arrived, Outcome, ServerState, Setting
+from phloem.server.streams import LARGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def up_row(
         kind="train",
         codec=codec_for(setting.experiment.uplink, state.levels, arrived.client),
         base=state.held.position(arrived.client).version,
-        seq=seq if type(seq) is int else 0,
+        seq=seq if type(seq) is int and 0 <= seq <= LARGEST else 0,
         payload_bytes=len(arrived.blob),
         object_bytes=weight.object_bytes,
         wire_bytes=weight.wire_bytes,

@@ -16,7 +16,7 @@ from phloem.compression.frame import peek
 from phloem.compression.update import Schema, Update
 from phloem.errors import CorruptUpdate, ProtocolError, RejectedUpdate
 from phloem.protocol import Reply
-from phloem.server.streams import check_told
+from phloem.server.streams import LARGEST, check_told
 
 TEXT_MOST = 300
 """How many letters of a client's the ledger and a terminal take."""
@@ -76,7 +76,7 @@ def read_reply(values: Mapping[str, object], expected: Expected, limits: Limits)
             f"The node of client {expected.client!r} should speak for it. Found {reply.client!r:.80}.",
         )
     if (reply.round, reply.held) != (expected.round, expected.version) or (
-        reply.samples != 0 and reply.seq <= expected.acked_seq
+        reply.samples != 0 and not expected.acked_seq < reply.seq <= LARGEST
     ):
         raise RejectedUpdate(
             "stale",

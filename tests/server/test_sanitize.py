@@ -55,6 +55,7 @@ def test_an_honest_reply_passes() -> None:
         ({"held": 5}, "stale"),
         ({"seq": 4}, "stale"),
         ({"seq": -1}, "stale"),
+        ({"seq": 2**63}, "stale"),
         ({"samples": 1001}, "weight"),
         ({"samples": 2**62}, "weight"),
         ({"samples": -1}, "weight"),

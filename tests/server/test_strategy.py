@@ -114,6 +114,10 @@ def strange_times(reply: Message) -> None:
     reply.content.config_records[MESSAGE].update(encode_seconds=-1.0, decode_seconds=-5e300)
 
 
+def huge_number(reply: Message) -> None:
+    reply.content.config_records[MESSAGE]["seq"] = 2**63
+
+
 def strange_names(reply: Message) -> None:
     reply.content[MESSAGE] = ConfigRecord({"\x1b[2J" + "k" * 10_000: 1})
 
@@ -125,6 +129,7 @@ def strange_names(reply: Message) -> None:
         (long_error, "failure"),
         (other_record, "protocol"),
         (strange_names, "protocol"),
+        (huge_number, "stale"),
         (huge_loss, None),
         (strange_times, None),
     ],
