@@ -20,6 +20,9 @@ from phloem.proto import link_pb2
 DETACHED_BYTES = 64
 """Longer byte strings travel beside the head."""
 
+MOST_AXES = 64
+"""No array of NumPy's has more."""
+
 NUMPY = "numpy.ndarray"
 PLAIN = frozenset(
     ["bool", "complex64", "complex128"]
@@ -113,6 +116,8 @@ def _array(entry: link_pb2.Array, data: bytes) -> Array:
             raise ProtocolError(
                 f"A bare array's type should be one of {sorted(PLAIN)}. Found {entry.dtype!r}."
             )
+        if len(shape) > MOST_AXES:  # before they are multiplied: a long product of large numbers takes long
+            raise ProtocolError(f"An array should have at most {MOST_AXES} axes. Found {len(shape)}.")
         expected = math.prod(shape) * np.dtype(entry.dtype).itemsize
         if len(data) != expected:
             raise ProtocolError(

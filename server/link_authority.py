@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -90,7 +90,7 @@ class Authority:
                 raise ProtocolError("A device's key should be on the curve P-256. Found another.")
             if not asked.is_signature_valid:
                 raise ProtocolError("The request should be signed with the device's own key. It is not.")
-        except (ValueError, InvalidSignature) as error:
+        except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as error:
             raise ProtocolError(f"A certificate request was expected. Found other bytes: {error}.") from None
         signed = self._builder("d", key).sign(self.key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.DER), fingerprint(key)

@@ -73,13 +73,15 @@ class Enrolment:
         return int(port)
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, EOFError, asyncio.TimeoutError, ProtocolError):
-            async with asyncio.timeout(self._service.config.handshake_s), self._inside:
-                request = link_pb2.EnrolRequest()
-                parse(request, await reader.readexactly(frame_length(await reader.readexactly(4))))
-                writer.write(frame(self.answer(request).SerializeToString()))
-                await writer.drain()
-        writer.close()
+        try:
+            with suppress(OSError, EOFError, asyncio.TimeoutError, ProtocolError):
+                async with asyncio.timeout(self._service.config.handshake_s), self._inside:
+                    request = link_pb2.EnrolRequest()
+                    parse(request, await reader.readexactly(frame_length(await reader.readexactly(4))))
+                    writer.write(frame(self.answer(request).SerializeToString()))
+                    await writer.drain()
+        finally:
+            writer.close()
 
     def answer(self, request: link_pb2.EnrolRequest) -> link_pb2.EnrolReply:
         """Return what a request is worth: the authority, a certificate, or why not."""

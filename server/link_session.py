@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import grpc
 
 from phloem.errors import ProtocolError
-from phloem.link_stream import MOST_SKEW_S, PROTOCOL, Deflater, Inflater, parse
+from phloem.link_stream import MOST_HEAD_BYTES, MOST_SKEW_S, PROTOCOL, Deflater, Inflater, parse
 from phloem.proto import link_pb2
 from phloem.server.link_mailbox import Mailbox, Parcel, Verdict
 from phloem.server.link_meter import Meter
@@ -91,7 +91,7 @@ class Session:
     async def serve(self, hello: link_pb2.Hello, terms: Terms) -> None:
         """Welcome the device, then carry tasks and answers until either side ends."""
         mailbox = self.seat.mailbox
-        ready = set(hello.ready) & set(mailbox.waiting) if hello.run == terms.run else set()
+        ready = {n for n in hello.ready if n in mailbox.waiting} if hello.run == terms.run else set()
         for parcel in mailbox.to_hand_out(ready):
             self.outbox.put_nowait(parcel)
         welcome = link_pb2.Welcome(
@@ -169,8 +169,10 @@ async def read_hello(context: Context, patience_s: float) -> link_pb2.Hello:
         raw = await asyncio.wait_for(context.read(), patience_s)
     except TimeoutError:
         raise TimeoutError(f"A Hello should come within {patience_s:g} s. Found silence.") from None
-    up = link_pb2.Up()
-    parse(up, b"" if raw is grpc.aio.EOF else raw)
+    up, raw = link_pb2.Up(), b"" if raw is grpc.aio.EOF else raw
+    if len(raw) > MOST_HEAD_BYTES:  # it is read before anybody knows who speaks
+        raise ProtocolError(f"A Hello should have at most {MOST_HEAD_BYTES} bytes. Found {len(raw)}.")
+    parse(up, raw)
     if up.WhichOneof("kind") != "hello":
         raise ProtocolError("A stream should begin with a Hello. Found something else.")
     if up.hello.protocol != PROTOCOL:

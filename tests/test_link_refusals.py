@@ -13,6 +13,9 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from phloem.client.link_enrol import Membership, enrol
 from phloem.config import LinkConfig
@@ -184,6 +187,18 @@ def test_an_answer_that_is_wrong(served: Link, make: Callable[[], bytes], text: 
     assert [down.WhichOneof("kind") for down in downs] in ([], ["welcome"])
     assert code in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert text in details
+
+
+@pytest.mark.parametrize("part", ["2a8648ce3d0201", "2a8648ce3d030107"], ids=["kind of key", "curve"])
+def test_a_request_for_a_key_nobody_knows(served: Link, part: str) -> None:
+    """Strangers reach this port: whatever the request names, they are told why not."""
+    key, known = ec.generate_private_key(ec.SECP256R1()), bytes.fromhex(part)
+    asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    request = asked.public_bytes(serialization.Encoding.DER).replace(known, known[:-1] + b"\x63")
+    reply = served.enrolment.answer(
+        link_pb2.EnrolRequest(protocol=PROTOCOL, request=request, clock=time.time())
+    )
+    assert "certificate request was expected" in reply.refusal
 
 
 def test_a_late_clock_cannot_join(served: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
