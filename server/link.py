@@ -235,8 +235,10 @@ class LinkGrid(Grid):
         if not these:
             return
         with self._changed:
-            for key in these:
+            for key, asked in these.items():
                 self._asked.pop(key, None)
+                if isinstance(self._answered.get(asked.metadata.message_id), Arrival):
+                    del self._answered[asked.metadata.message_id]  # too late: nobody reads it
         self._service.withdraw(list(these))
 
     def _note(self, message_id: str, size: Size) -> None:

@@ -101,16 +101,16 @@ def serve_link(
 
 
 def _open(service: LinkService, front: Front, clients: int, listener: Listener) -> None:
-    port = service.listen(front.listen)
-    enrolment = Enrolment(service)
-    next_port = Address(front.listen.host, port + 1 if front.listen.port else 0)
-    enrolment_port = enrolment.listen(next_port, port)
-    for place in front.replace:
+    for place in front.replace:  # before its device can connect
         if not 0 <= place < clients:
             raise ConfigError(
                 f"A place should be in 0..{clients - 1}. Found {place}. Name one with --replace."
             )
         service.registry.expel(place)
+    port = service.listen(front.listen)
+    enrolment = Enrolment(service)
+    next_port = Address(front.listen.host, port + 1 if front.listen.port else 0)
+    enrolment_port = enrolment.listen(next_port, port)
     listener.on_open(service)
     folder = front.tokens or front.state
     try:
