@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from phloem.errors import ConfigError, RunError
 
@@ -85,30 +85,28 @@ class Journal:
 
     def fact(self, key: str) -> bytes | None:
         """Return something small that was remembered."""
-        row = self._sqlite.execute("SELECT value FROM fact WHERE key = ?", (key,)).fetchone()
-        return None if row is None else row[0]
+        rows = self._ask("SELECT value FROM fact WHERE key = ?", key)
+        return rows[0][0] if rows else None
 
     def remember(self, key: str, value: bytes) -> None:
         """Keep something small."""
-        self._sqlite.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (key, value))
+        self._ask("INSERT OR REPLACE INTO fact VALUES (?, ?)", key, value)
 
     def state(self, run: int) -> dict[str, bytes]:
         """Return the pieces of the state of a run, in the order in which they were written."""
-        rows = self._sqlite.execute("SELECT name, content FROM state WHERE run = ? ORDER BY rowid", (run,))
-        found: dict[str, bytes] = dict(rows.fetchall())
+        rows = self._ask("SELECT name, content FROM state WHERE run = ? ORDER BY rowid", run)
+        found: dict[str, bytes] = dict(rows)
         self._run, self._written = run, {name: sha256(content).digest() for name, content in found.items()}
         return found
 
     def answer(self, run: int, task: int) -> bytes | None:
         """Return the answer to a task that was done, if it is still kept."""
-        row = self._sqlite.execute(
-            "SELECT content FROM answer WHERE run = ? AND task = ?", (run, task)
-        ).fetchone()
-        return None if row is None else row[0]
+        rows = self._ask("SELECT content FROM answer WHERE run = ? AND task = ?", run, task)
+        return rows[0][0] if rows else None
 
     def answered(self, run: int) -> list[int]:
         """Return the tasks of a run whose answers are kept, lowest first."""
-        rows = self._sqlite.execute("SELECT task FROM answer WHERE run = ? ORDER BY task", (run,))
+        rows = self._ask("SELECT task FROM answer WHERE run = ? ORDER BY task", run)
         return [task for (task,) in rows]
 
     def commit(self, run: int, task: int, state: Mapping[str, bytes], answer: bytes) -> None:
@@ -146,6 +144,12 @@ class Journal:
     def settle(self, below: int) -> None:
         """Let the next commit drop the answers to tasks below a number: the server has them."""
         self._below = max(self._below, below)
+
+    def _ask(self, sql: str, *values: object) -> list[Any]:
+        try:
+            return self._sqlite.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise ConfigError(_unusable(self._path, error)) from None
 
 
 def _unusable(path: Path, error: Exception) -> str:

@@ -200,8 +200,20 @@ class Ledger:
         return [table(*map(_restore, kinds, row)) for row in rows]
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a SELECT: for reports and questions the functions here do not answer."""
-        return self._sqlite.execute(sql, values).fetchall()
+        """Return the rows of a SELECT: for reports and questions the functions here do not answer.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        try:
+            return self._sqlite.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:  # the question is wrong, not the file
+                raise
+            raise RunError(
+                f"The ledger {self.path} should be whole. Found: {error}. Take it from a copy, or make the "
+                "run again."
+            ) from error
 
     def totals(self, direction: Direction) -> Totals:
         """Return the sums over all messages of a direction; a sum without messages is 0, of no wire None."""

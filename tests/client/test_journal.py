@@ -66,6 +66,17 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
         assert journal.state(RUN) == {"a": b"after"}
 
 
+def test_damage_is_told(tmp_path: Path) -> None:
+    """A file that opens and cannot be read is named, not shown as where this program stumbled."""
+    path = tmp_path / "journal.sqlite"
+    with Journal(path) as journal:
+        journal.commit(RUN, 1, {"a": bytes(50_000)}, b"answer")
+    raw = path.read_bytes()
+    path.write_bytes(raw[:4096] + b"\xa5" * (len(raw) - 4096))
+    with pytest.raises(ConfigError, match=r"journal\.sqlite"), Journal(path) as journal:
+        journal.state(RUN)
+
+
 def test_another_file_is_refused(tmp_path: Path) -> None:
     """What is no journal is not overwritten."""
     path = tmp_path / "journal.sqlite"

@@ -250,6 +250,19 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
         Ledger.open(path)
 
 
+def test_damage_is_told(tmp_path: Path) -> None:
+    """A file that opens and cannot be read is named; a wrong question stays one."""
+    path = tmp_path / "run.sqlite"
+    with Ledger.create(path, {"seed": "1"}) as ledger:
+        ledger.record(*ROWS)
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            ledger.query("SELECT * FROM nothing")
+    raw = path.read_bytes()
+    path.write_bytes(raw[:4096] + b"\xa5" * (len(raw) - 4096))
+    with pytest.raises(RunError, match=r"run\.sqlite should be whole"), Ledger.open(path) as ledger:
+        ledger.read(Message)
+
+
 def test_a_ledger_is_never_overwritten(tmp_path: Path) -> None:
     """Protects an earlier run in the same folder."""
     make(tmp_path)
