@@ -73,7 +73,7 @@ def layout_of(frame: Frame, data: DataConfig, ids_name: str | None, where: str) 
         raise DataError(
             f"{where} should have a column of labels, {data.label or ' or '.join(LABELS)!r}. Found the "
             "columns "
-            f"{', '.join(frame)}. Name it with `data.label`."
+            f"{', '.join(frame):.200}. Name it with `data.label`."
         )
     for name, setting in ((data.time, "data.time"), (ids_name or "", "the partition 'natural'")):
         if name and name not in frame:

@@ -85,8 +85,8 @@ def read_head(path: str, count: int | None) -> Head:
         names = tuple(name.strip() for name in cells_of(first.removeprefix(b"\xef\xbb\xbf"), path))
         if len(set(names)) != len(names) or not all(names) or not names:
             raise DataError(
-                f"{path} should begin with a line of different names of columns. Found {', '.join(names)!r}. "
-                "Give each column a name."
+                f"{path} should begin with a line of different names of columns. Found "
+                f"{', '.join(names)!r:.200}. Give each column a name."
             )
         rows: list[tuple[str, ...]] = []
         end = file.tell()
