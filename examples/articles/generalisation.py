@@ -67,6 +67,7 @@ CLAIM = Claim(
     corrected="compare test accuracy, not only the gap between training and test",
     measure=measure,
     verdict=verdict,
+    data=("digits",),
 )
 
 
