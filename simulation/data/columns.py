@@ -25,6 +25,8 @@ Frame = Mapping[str, NDArray[Any]]
 
 LABELS = ("label", "y")
 CLIENT = "client"
+MOST_CATEGORIES = 1000
+"""Words of a column that get a column each; an id's would fill the memory."""
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 
 
@@ -154,7 +156,13 @@ def _categories(name: str, column: NDArray[Any], wanted: str, where: str) -> tup
             f"The column {name!r} of {where} should hold numbers. Found {str(cells[odd][0])!r}. Set "
             "`data.categories` to 'onehot' to give each of its words a column, or leave it out of the file."
         )
-    return tuple(np.unique(cells[there]).tolist())
+    words = np.unique(cells[there])
+    if len(words) > MOST_CATEGORIES:
+        raise DataError(
+            f"The column {name!r} of {where} should hold at most {MOST_CATEGORIES} different words, for each "
+            f"becomes a column. Found {len(words)}. Leave it out of the file if it is an id."
+        )
+    return tuple(words.tolist())
 
 
 def _label_names(column: NDArray[Any]) -> tuple[str, ...]:

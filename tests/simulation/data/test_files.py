@@ -72,6 +72,9 @@ def test_words_are_refused_or_get_a_column_each(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"column 'colour' .* should hold numbers. Found 'red'.*onehot"):
         read(tmp_path, text)
     assert read(tmp_path, text, categories="onehot").x.tolist() == [[1, 0, 1], [2, 1, 0], [3, 0, 1]]
+    ids = "a,id,label\n" + "".join(f"{row},id{row},{row % 2}\n" for row in range(1001))
+    with pytest.raises(DataError, match="at most 1000 different words"):
+        read(tmp_path, ids, categories="onehot")
 
 
 def test_a_cell_that_is_no_number_makes_its_row_bad(tmp_path: Path) -> None:
