@@ -6,6 +6,7 @@ task ─> answered before? ─ yes ─> the same bytes
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ App = Callable[[Message, Context], Message]
 SERVER_NODE, RUN = 1, 1
 APP_RAISED, NOT_KEPT = 2, 1010
 """Error codes: Flower's own for an app that raised, and one for a device that could not write its journal."""
+
+_log = logging.getLogger("phloem.device")
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Node:
         except Exception as error:  # as on Flower's engine: an app that breaks is a reply, not the end
             self._context = None
             reason = str(error) if isinstance(error, PhloemError) else f"{type(error).__name__}: {error}"
+            _log.warning("A task failed on this device. %s", reason)  # who looks here sees it here as well
             return Error(APP_RAISED, reason)
         return reply.error if reply.has_error() else reply.content
 
