@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +76,8 @@ def serve(
             _address(metrics) if metrics else None,
         )
         resume = resume and (directory / LEDGER_NAME).exists()
-        run_and_show(_serving(experiment, directory, front, resume=resume), directory, as_json)
+        go_on = f"the same command with -o {shlex.quote(str(directory))} --resume"
+        run_and_show(_serving(experiment, directory, front, resume=resume), directory, as_json, go_on)
 
 
 def join(

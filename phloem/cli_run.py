@@ -26,14 +26,16 @@ OnProgress = Callable[["RoundDone"], None]
 """What hears of every finished round."""
 
 
-def run_and_show(run: Callable[[OnProgress], object], directory: Path, as_json: bool) -> None:
-    """Make a run in `directory` behind a bar, and say what came of it."""
+def run_and_show(
+    run: Callable[[OnProgress], object], directory: Path, as_json: bool, go_on: str = ""
+) -> None:
+    """Make a run in `directory` behind a bar, and say what came of it; `go_on` is how, if not by resume."""
     try:
         with remembered() as check, _progress(check, quiet=as_json) as on_progress:
             run(on_progress)
         page = _report(directory)
     except KeyboardInterrupt:
-        _interrupted(directory)
+        _interrupted(directory, go_on or f"phloem resume {shlex.quote(str(directory))}")
     show(summarise(directory), page, as_json)
 
 
@@ -48,7 +50,7 @@ def show(summary: Summary, page: Path | None, as_json: bool) -> None:
     out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def _interrupted(directory: Path) -> NoReturn:
+def _interrupted(directory: Path, go_on: str) -> NoReturn:
     try:
         rounds = summarise(directory).rounds
     except ConfigError:
@@ -56,7 +58,7 @@ def _interrupted(directory: Path) -> NoReturn:
     else:
         say(
             f"Interrupted. The ledger and the model after round {rounds} are in {directory}. "
-            f"To go on: phloem resume {shlex.quote(str(directory))}"
+            f"To go on: {go_on}"
         )
     raise typer.Exit(INTERRUPTED)
 

@@ -79,7 +79,8 @@ def resume(
     if carrier != LocalGrid.__name__:
         raise ConfigError(
             f"`phloem resume` goes on with simulated runs. Found one that was carried by {carrier}. Start it "
-            f"there again, with run.resume=true and run.directory={str(directory)!r}."
+            f"there again, with run.resume=true and run.directory={str(directory)!r}; `phloem serve` with "
+            f"--resume and -o {str(directory)!r}."
         )
     parts = [directory, *([directory / REFERENCE_NAME] if experiment.run.reference else [])]
     if all(_is_finished(part) for part in parts):
