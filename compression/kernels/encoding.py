@@ -64,8 +64,7 @@ MOST_WORDS = 512
 """More words than `SOME` values can take, were each of their decisions to cost as much as any can."""
 
 SOME = 16
-LEAST_SIZE = 0.25
-"""A row without values over so many steps is all zero."""
+"""Room for words is looked at once for so many values."""
 
 DEPENDENT_STEP = 1.125
 """Dependent quantization has less error at the same step; at this one a bit is worth the same."""
