@@ -41,6 +41,7 @@ chaos: $(READY) ## kill a run at every labelled point of ten rounds, and go on e
 	$(VENV)/bin/python -m tests.server.killed $(ARGS)
 	$(VENV)/bin/python -m tests.test_link_exactly_once
 	$(VENV)/bin/python scripts/link_fleet.py 500 50
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest -q tests/chaos/flower_engine.py
 
 proto: $(READY) ## write the Python code of phloem/proto/*.proto
 	$(VENV)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. phloem/proto/*.proto

@@ -33,6 +33,9 @@ WARM = 3
 """After so many answers a device has loaded all it will: a greeting, a round, a round that builds on it."""
 
 MOST_DOWN_BYTES = 2**31 - 1
+MOST_NUMBER = 2**63 - 1
+"""Of runs and tasks: SQLite's integers are signed."""
+
 RUN, SETTINGS_ID, SETTINGS = "run", "settings_id", "settings"
 """What a journal remembers of the last Welcome."""
 
@@ -145,12 +148,14 @@ class Device:
                 return down.farewell
             if down.WhichOneof("kind") == "task":
                 task = down.task
+                _check_number(task.id)
                 journal.settle(task.id - task.behind)
                 await answers.send(task.id, inflater.expand(task.head), tuple(task.data))
         return None
 
     def _begin(self, welcome: link_pb2.Welcome) -> None:
         journal = self.node.journal
+        _check_number(welcome.run)
         if welcome.settings:
             journal.remember(SETTINGS, welcome.settings)
             journal.remember(SETTINGS_ID, welcome.settings_id.to_bytes(8, "little"))
@@ -205,6 +210,14 @@ async def _read(call: Any) -> link_pb2.Down | None:
     except ProtocolError as error:
         raise RunError(f"The server does not speak this link's protocol. {error}") from None
     return down
+
+
+def _check_number(number: int) -> None:
+    """Refuse what a journal cannot hold, before any of it is remembered."""
+    if number > MOST_NUMBER:
+        raise RunError(
+            f"The server's numbers should be at most {MOST_NUMBER}. Found {number}: is it phloem's?"
+        )
 
 
 def _number(raw: bytes | None) -> int:
