@@ -67,7 +67,8 @@ def load_parquet(path: str, data: DataConfig, ids_name: str | None) -> Table:
             columns = parquet.read_table(file)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(
-            f"{path} should be a Parquet file. Found: {str(error).splitlines()[0].rstrip('.')}. Write it again."
+            f"{path} should be a Parquet file. Found: {str(error).splitlines()[0].rstrip('.')}. "
+            "Write it again."
         ) from error
     frame = {name: _column(columns.column(name)) for name in columns.column_names}
     return table_of(frame, data, ids_name, path)
