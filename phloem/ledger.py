@@ -252,7 +252,7 @@ class Ledger:
     def _check(self) -> None:
         try:
             [(found,)], [(version,)] = self.query("PRAGMA application_id"), self.query("PRAGMA user_version")
-        except sqlite3.DatabaseError:
+        except RunError:  # nothing that SQLite can read
             found, version = None, None
         if found != APPLICATION_ID:
             self.close()

@@ -256,7 +256,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
     with Ledger.create(path, {"seed": "1"}) as ledger:
         ledger.record(*ROWS)
         with pytest.raises(sqlite3.OperationalError, match="no such table"):
-            ledger.query("SELECT * FROM nothing")
+            ledger.query("SELECT * FROM absent")
     raw = path.read_bytes()
     path.write_bytes(raw[:4096] + b"\xa5" * (len(raw) - 4096))
     with pytest.raises(RunError, match=r"run\.sqlite should be whole"), Ledger.open(path) as ledger:
