@@ -57,7 +57,7 @@ def verdict(found: Found) -> str:
         )
         for data, rows in found.items()
     ]
-    return "Not shown: a smaller gap comes with no better test accuracy. " + "; ".join(parts) + "."
+    return "Not shown: what is smaller is at best as good on new samples. " + "; ".join(parts) + "."
 
 
 CLAIM = Claim(

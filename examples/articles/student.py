@@ -65,7 +65,9 @@ def verdict(found: Found) -> str:
             for row in rows.values()
         ]
         parts.append(f"{data}, teacher {rows['1/10']['teacher_accuracy']:.1f} %: " + ", ".join(sizes))
-    return "; ".join(parts) + "."
+    tenth = min(rows["1/10"]["points"] for rows in found.values())
+    word = "True, and better" if tenth > -2 else "Not here"
+    return f"{word}. " + "; ".join(parts) + "."
 
 
 CLAIM = Claim(
