@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -64,6 +63,8 @@ class LinkService:
         self._thread.start()
         self._server: Any = None
         self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._farewell: link_pb2.Farewell | None = None
+        """What every device is told from now on: the service closes."""
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` in the service's loop and return what it returns."""
@@ -170,17 +171,17 @@ class LinkService:
         return int(port)
 
     async def _close(self, finished: bool, reason: str) -> None:
+        self._farewell = link_pb2.Farewell(finished=finished, reason=reason)
         for seat in self._seats.values():
             if seat.session is not None:
-                seat.session.outbox.put_nowait(link_pb2.Farewell(finished=finished, reason=reason))
+                seat.session.outbox.put_nowait(self._farewell)
         for closer in self._closers:
             await closer()
         if self._server is not None:
             deadline = time.monotonic() + DRAIN_S
             while any(seat.session for seat in self._seats.values()) and time.monotonic() < deadline:
                 await asyncio.sleep(0.01)
-            with suppress(TimeoutError):  # grpc.aio lets the end of its grace out, when calls break off then
-                await self._server.stop(grace=0.2)
+            await self._server.stop(grace=0.2)
 
     async def _connect(self, _: object, context: Context) -> None:
         session = None
@@ -226,6 +227,8 @@ class LinkService:
             self.counts["replaced"] += 1
             old.replaced.set()
         seat.session = Session(seat, context, self._on_arrival, Meter(context.peer()), self.counts)
+        if self._farewell is not None:  # it comes back from a connection that was cut under the farewell
+            seat.session.outbox.put_nowait(self._farewell)
         return seat.session
 
 

@@ -44,6 +44,10 @@ class BadNetwork:
         return self.port
 
     async def reset(self) -> None:
+        """Cut every connection, from another thread."""
+        self.cut()
+
+    def cut(self) -> None:
         """Cut every connection at once, with an RST rather than a farewell."""
         for writer in self._cut:
             writer.transport.abort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,17 +29,24 @@ class Outside:
         return reply.content.config_records["said"]["count"]
 
 
-@pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Outside]:
-    with link(tmp_path, clients=1) as made:
+@contextmanager
+def behind(folder: Path) -> Iterator[Outside]:
+    """A link with one device, there, and a bad network between them."""
+    with link(folder, clients=1) as made:
         network = BadNetwork(made.port)
         port = made.service.call(network.listen())
         made.service.at_close(network.close)
         made.start(0, counting_app(), replace(made.member(0), port=port))
         made.wait_for(1)
         yield Outside(made, network)
-        network.weather = Weather()
-        until(lambda: len(made.grid.get_node_ids()) == 1)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Outside]:
+    with behind(tmp_path) as found:
+        yield found
+        found.network.weather = Weather()
+        until(lambda: len(found.made.grid.get_node_ids()) == 1)
 
 
 def test_a_slow_uneven_and_narrow_network(outside: Outside) -> None:
@@ -78,3 +86,20 @@ def test_a_partition_that_heals(outside: Outside) -> None:
     assert outside.made.grid.pull_messages([key]) == []
     outside.network.weather = Weather()
     assert outside.ask(3) == 3
+
+
+def test_a_farewell_that_is_cut(tmp_path: Path) -> None:
+    """The run ends over a connection that dies under the farewell: the device comes back, and is told."""
+    with behind(tmp_path) as outside:
+        assert outside.ask(1) == 1
+        network, loop = outside.network, outside.made.service.loop
+        network.weather = Weather(partition=True)
+
+        def clear_up() -> None:
+            network.weather = Weather()
+            network.cut()
+
+        loop.call_soon_threadsafe(loop.call_later, 0.3, clear_up)
+    [device] = outside.made.running
+    assert device.done()
+    assert network.connections == 2
