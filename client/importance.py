@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from phloem.client.models import weights_of
+from phloem.client.models.build import weights_of
 from phloem.client.threads import one_thread
 from phloem.compression.ranking import INFORMATION
 from phloem.compression.update import Update

@@ -22,7 +22,7 @@ from phloem.client.expected import Expected
 from phloem.client.fisher import diagonal
 from phloem.client.goal import Batch, Goal, Recall
 from phloem.client.importance import measure
-from phloem.client.models import build_model, codes_of, load_weights, seeded, weights_of
+from phloem.client.models.build import build_model, codes_of, load_weights, seeded, weights_of
 from phloem.client.optimizers import optimizer
 from phloem.client.tasks import Part, task_of
 from phloem.client.threads import one_thread

@@ -15,7 +15,7 @@ from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
 from phloem.client.journal import Journal
-from phloem.client.link import pack, unpack
+from phloem.client.link.node import pack, unpack
 from phloem.config import Scalar
 
 FOLDER_KEY = "state"

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from phloem.errors import ConfigError
-from phloem.server.link_authority import key_pem, open_authority, write_secret
+from phloem.server.link.authority import key_pem, open_authority, write_secret
 
 SERVED = ("superlink", "supernode-1", "supernode-2")
 """Services that others connect to; each has a certificate for its own name and for loopback."""

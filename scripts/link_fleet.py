@@ -21,16 +21,16 @@ from pathlib import Path
 from flwr.app import Message, RecordDict
 
 from phloem.client.journal import Journal
-from phloem.client.link import Node
-from phloem.client.link_echo import app
-from phloem.client.link_enrol import enrol
-from phloem.client.link_session import Device, Patience
+from phloem.client.link.echo import app
+from phloem.client.link.enrol import enrol
+from phloem.client.link.node import Node
+from phloem.client.link.session import Device, Patience
 from phloem.records import put_blob
-from phloem.server.link import LinkGrid
-from phloem.server.link_authority import open_authority
-from phloem.server.link_enrol import Enrolment
-from phloem.server.link_registry import Registry
-from phloem.server.link_service import Address, LinkService
+from phloem.server.link.authority import open_authority
+from phloem.server.link.enrol import Enrolment
+from phloem.server.link.grid import LinkGrid
+from phloem.server.link.registry import Registry
+from phloem.server.link.service import Address, LinkService
 from phloem.settings.link import LinkConfig
 
 HERE, PAYLOAD, PATIENCE_S, WARM = "127.0.0.1", 1000, 120.0, 5

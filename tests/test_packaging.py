@@ -181,7 +181,7 @@ def test_wheel_holds_every_file_once_and_only_under_phloem(root: Path, wheel: Pa
         entry = archive.read("phloem-0.1.0.dist-info/entry_points.txt").decode()
     assert names == shipped(root)
     assert "Requires-Python: >=3.11" in metadata
-    assert "phloem = phloem.cli:main" in entry
+    assert "phloem = phloem.cli.main:main" in entry
 
 
 def test_wheel_imports_elsewhere(sources: Path, wheel: Path, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from rich.table import Table
 from phloem.references import load_reference
 
 PLAN, LINK, SUPERNODE = (
-    "phloem.server.link_bench:Plan",
-    "phloem.server.link_bench:measure",
-    "phloem.server.link_peer:measure",
+    "phloem.server.link.bench:Plan",
+    "phloem.server.link.bench:measure",
+    "phloem.server.link.peer:measure",
 )
-APPS = {"numpy": "phloem.client.link_echo:app", "torch": "phloem.client.link_echo:torch_app"}
+APPS = {"numpy": "phloem.client.link.echo:app", "torch": "phloem.client.link.echo:torch_app"}
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from phloem.compression.update import Update
 from phloem.config import ModelConfig
 from phloem.references import load_reference
 
-BUILD = "phloem.client.models:build_model"
-LOAD = "phloem.client.models:load_weights"
-READ = "phloem.client.models:weights_of"
-SEEDED = "phloem.client.models:seeded"
+BUILD = "phloem.client.models.build:build_model"
+LOAD = "phloem.client.models.build:load_weights"
+READ = "phloem.client.models.build:weights_of"
+SEEDED = "phloem.client.models.build:seeded"
 ONE_THREAD = "phloem.client.threads:one_thread"
 
 WEIGHTY = (nn.Conv1d, nn.Conv2d, nn.Linear)

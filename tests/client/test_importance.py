@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from phloem.client.importance import MOST_SAMPLES, information, measure, mutual_information, taylor
-from phloem.client.models import build_model, load_weights, weights_of
+from phloem.client.models.build import build_model, load_weights, weights_of
 from phloem.compression.codec import codec
 from phloem.compression.update import Schema
 from phloem.config import ModelConfig

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from phloem.client.learner import Learner, open_learner
-from phloem.client.models import build_model, load_weights, weights_of
+from phloem.client.models.build import build_model, load_weights, weights_of
 from phloem.compression.update import Schema, Update, digest, is_finite
 from phloem.config import ClientConfig, DataConfig, DistillConfig, ModelConfig
 from phloem.errors import ConfigError, DataError

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from phloem.client.models import build_model, load_weights, seeded, weights_of
+from phloem.client.models.build import build_model, load_weights, seeded, weights_of
 from phloem.compression.update import Schema, digest
 from phloem.config import ModelConfig
 from phloem.errors import ConfigError

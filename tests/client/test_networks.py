@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from phloem.client.learner import Learner, open_learner
-from phloem.client.models import build_model
+from phloem.client.models.build import build_model
 from phloem.compression.codec import codec
 from phloem.compression.update import Schema, Update, digest, nmse, subtract
 from phloem.config import ClientConfig, ModelConfig

@@ -18,8 +18,8 @@ from phloem.bench.contenders import MADE, PRESETS, Coder, chosen, lineup
 from phloem.bench.duel import Duel, fight
 from phloem.bench.plot import scatter
 from phloem.bench.vectors import Vector, load, synthetic
-from phloem.cli import app
-from phloem.cli_console import BAD_INPUT, OK
+from phloem.cli.console import BAD_INPUT, OK
+from phloem.cli.main import app
 from phloem.compression.codec import codec
 from phloem.compression.update import Schema, nmse
 from phloem.errors import DataError

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from phloem import doctor
-from phloem.cli import app
+from phloem.cli.main import app
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> list[doctor.Finding]:

@@ -1,1 +1,0 @@
-../../phloem/cli_scenario.py

@@ -1,1 +1,0 @@
-../../phloem/link_stream.py
