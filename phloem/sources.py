@@ -7,9 +7,10 @@ checks what comes back, whoever wrote it.
 from __future__ import annotations
 
 from functools import lru_cache
+from traceback import extract_tb
 
 from phloem.config import DataConfig
-from phloem.errors import ConfigError
+from phloem.errors import ConfigError, DataError, PhloemError
 from phloem.federation import Drift, Federation, Feed, Samples
 from phloem.plausible import checked
 from phloem.references import load_reference
@@ -35,7 +36,7 @@ def open_federation(data: DataConfig, seed: int) -> Federation:
 
     Raises:
         ConfigError: there is no such source.
-        DataError: its data are missing, malformed, not finite or too small.
+        DataError: its data are missing, malformed, not finite or too small, or the user's function raised.
     """
     name, colon, _ = data.source.partition(":")
     if name not in BUILT_IN and not colon:
@@ -44,5 +45,17 @@ def open_federation(data: DataConfig, seed: int) -> Federation:
             f"`data.source` should be 'digits', {known} or your own 'module:function'. "
             f"Found {data.source!r}. Check the spelling."
         )
-    federation = load_reference(BUILT_IN.get(name, data.source))(data, seed)
+    federate = load_reference(BUILT_IN.get(name, data.source))
+    try:
+        federation = federate(data, seed)
+    except PhloemError:
+        raise
+    except Exception as error:
+        if name in BUILT_IN:
+            raise  # a fault of ours: its traceback is wanted
+        where = extract_tb(error.__traceback__)[-1]
+        raise DataError(
+            f"`data.source`, {data.source!r}, should return a Federation. Found that it raised "
+            f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno}). Correct it there."
+        ) from error
     return checked(federation, data.source)

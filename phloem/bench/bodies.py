@@ -6,6 +6,7 @@ What they decode was made in the same process, so they check nothing.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,15 +25,15 @@ MOST_OVERHEAD = 4096
 
 
 @dataclass(frozen=True)
-class Lent:
+class Lent(ABC):
     """A body that leaves every tensor to a peer's coder."""
 
     name: ClassVar[str]
 
     @property
+    @abstractmethod
     def coder(self) -> Coder:
         """Encodes one tensor."""
-        raise NotImplementedError
 
     def encode(self, update: Update, schema: Schema, warm: Warm, seed: int) -> tuple[list[bytes], Warm]:
         """One payload a tensor."""

@@ -17,6 +17,8 @@ from phloem.simulation.data.columns import Frame, table_of
 from phloem.simulation.data.table import Table
 
 LONGEST_LINE = 1_000_000
+LONGEST_CELL = 256
+"""Characters: a column of text takes the width of its longest cell in every row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def load_parquet(path: str, data: DataConfig, ids_name: str | None) -> Table:
             f"{path} should be a Parquet file. Found: {str(error).splitlines()[0].rstrip('.')}. "
             "Write it again."
         ) from error
-    frame = {name: _column(columns.column(name)) for name in columns.column_names}
+    frame = {name: _column(name, columns.column(name)) for name in columns.column_names}
     return table_of(frame, data, ids_name, path)
 
 
@@ -84,10 +86,12 @@ def read_head(path: str, count: int | None) -> Head:
     with Path(path).open("rb") as file:
         first = file.readline(LONGEST_LINE)
         names = tuple(name.strip() for name in cells_of(first.removeprefix(b"\xef\xbb\xbf"), path))
-        if len(set(names)) != len(names) or not all(names) or not names:
+        twice = [name for name in names if names.count(name) > 1]
+        if twice or not all(names) or not names:
+            found = f"{twice[0]!r} {names.count(twice[0])} times in" if twice and twice[0] else "no name in"
             raise DataError(
-                f"{path} should begin with a line of different names of columns. Found "
-                f"{', '.join(names)!r:.200}. Give each column a name."
+                f"{path} should begin with a line of names of columns, each a different one. Found {found} "
+                f"{', '.join(names)!r:.200}. Give each column a name of its own."
             )
         rows: list[tuple[str, ...]] = []
         end = file.tell()
@@ -116,11 +120,18 @@ def cells_of(line: bytes, path: str) -> tuple[str, ...]:
 
 
 def frame_of(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Frame:
-    """Return rows as columns of text; a row with more or fewer cells than names is a row of empty ones."""
+    """Return rows as columns of text.
+
+    A row with more or fewer cells than names, or with a cell that is too long, is a row of empty ones.
+    """
     blank = ("",) * len(names)
-    fitting = [row if len(row) == len(names) else blank for row in rows]
+    fitting = [row if _fits(row, names) else blank for row in rows]
     columns = zip(*fitting, strict=True) if fitting else [()] * len(names)
     return {name: np.array(column, np.str_) for name, column in zip(names, columns, strict=True)}
+
+
+def _fits(row: Sequence[str], names: Sequence[str]) -> bool:
+    return len(row) == len(names) and max(map(len, row), default=0) <= LONGEST_CELL
 
 
 def _check_file(path: str, name: str) -> None:
@@ -132,8 +143,15 @@ def _check_file(path: str, name: str) -> None:
         )
 
 
-def _column(column: Any) -> NDArray[Any]:
+def _column(name: str, column: Any) -> NDArray[Any]:
     values = column.to_numpy()
     if values.dtype.kind in "fiub":
         return np.asarray(values, np.float64)
-    return np.array(["" if value is None else str(value) for value in values.tolist()], np.str_)
+    cells = ["" if value is None else str(value) for value in values.tolist()]
+    longest = max(map(len, cells), default=0)
+    if longest > LONGEST_CELL:
+        raise DataError(
+            f"The column {name!r} should have at most {LONGEST_CELL} characters in a cell. Found {longest}. "
+            "Leave it out of the file, or shorten its text."
+        )
+    return np.array(cells, np.str_)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from phloem.compression.attempts import Attempts
 from phloem.compression.codec import Codec, codec
 from phloem.compression.rdo import Rdo
 from phloem.compression.text import ByteCount, build
@@ -181,6 +182,18 @@ def test_low_rank_is_seen() -> None:
     size = carried(update, aim)[0]
     assert carried(mixed, aim)[0] < 1.1 * size
     assert carried(scattered, aim)[0] > 4 * size
+
+
+@pytest.mark.parametrize("update", [few_steps(), gaussian(1 << 14)], ids=["few steps", "gaussian"])
+def test_the_transform_is_used_where_it_pays(update: Arrays) -> None:
+    """With factors to choose from, an error takes no more bytes than by coding values alone."""
+    schema = Schema.of(update)
+    sizes = []
+    for factors in (True, False):
+        made = Attempts(update, schema, {}, 0, factors).search(None, 0.01)
+        assert made is not None
+        sizes.append(sum(map(len, made.payloads)))
+    assert sizes[0] <= 1.01 * sizes[1]
 
 
 def test_nothing_to_send() -> None:

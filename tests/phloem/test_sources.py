@@ -32,6 +32,9 @@ def shops(data, seed):
 
 def nothing(data, seed):
     return None
+
+def broken(data, seed):
+    return {}["shops"]
 """
 
 
@@ -65,6 +68,12 @@ def test_a_source_that_returns_something_else_is_refused(users_module: str) -> N
     """The user's mistake is named where it was made."""
     with pytest.raises(DataError, match=r"should return a phloem\.sources\.Federation\. Found NoneType"):
         open_federation(DataConfig(source=f"{users_module}:nothing"), 1)
+
+
+def test_a_source_that_raises_is_told_with_its_line(users_module: str) -> None:
+    """A run that many devices join ends with one line that says where to look."""
+    with pytest.raises(DataError, match=r"raised KeyError: 'shops' \(.*users_own_data\.py, line 19\)"):
+        open_federation(DataConfig(source=f"{users_module}:broken"), 1)
 
 
 @pytest.mark.parametrize("source", ["digit", "", "DIGITS"])

@@ -90,6 +90,12 @@ def test_a_cell_that_is_no_number_makes_its_row_bad(tmp_path: Path) -> None:
     assert kept.dropped[0].tolist() == [1, 1, 1, 2, 2, 2]
 
 
+def test_one_long_cell_does_not_widen_its_column(tmp_path: Path) -> None:
+    """A column of text is as wide as its longest cell: a stray novel in one row would fill the memory."""
+    text = HERE + f"1,{'9' * 10_000},0\n"
+    assert all_rows(tmp_path, text, bad_rows="drop").dropped[0].tolist() == [4]
+
+
 def test_missing_cells_are_filled_in_if_asked(tmp_path: Path) -> None:
     """NaN becomes the mean of its column; a row without a label stays bad and is counted."""
     kept = all_rows(tmp_path, "a,b,label\n1,2,0\n3,,1\n5,4,0\n7,9,\n", bad_rows="impute")
@@ -110,8 +116,9 @@ def test_labels_outside_of_the_classes_asked_for_are_bad(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line of different names"),
-        ("a,a,label\n1,2,0\n", "different names"),
+        ("", "line of names"),
+        ("a,b,a,label\n1,2,3,0\n", "Found 'a' 2 times in 'a, b, a, label'"),
+        ("a,,label\n1,2,0\n", "Found no name in"),
         ("a,label\n", "2 classes at least. Found 0 rows"),
         ("a,label\n1,0\n2,0\n", "2 classes at least. Found 2 rows of 1"),
         ("a,b\n1,0\n", "column of labels, 'label or y'. Found the columns a, b"),
