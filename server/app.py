@@ -83,7 +83,7 @@ def serve(
                 clients.restore_states(found.clients)
             # What a resumed run's greeting weighs is not counted, as what was sent in a round that did not
             # finish is not: the ledger is that of a run nobody broke off.
-            record = ledger.record if found is None else lambda row: None
+            record = ledger.record if found is None else lambda *row: None
             answers = Greeter(grid, setting, weigh, record).all_clients()
             reach("greeted", 0 if found is None else found.round)
             hashes = answers.hashes
@@ -99,7 +99,7 @@ def serve(
                 save=partial(_save, directory, keeper, reach),
                 on_round=on_round,
                 reach=reach,
-                join=partial(Greeter(grid, setting, weigh, ledger.record).newcomers, set()),
+                join=partial(Greeter(grid, setting, weigh, ledger.record).newcomers, set(answers.wrong)),
                 done=0 if found is None else found.round,
             )
             if found is None:

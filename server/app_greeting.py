@@ -1,7 +1,8 @@
 """The greeting: before a client is sent anything, it says who it is and what it can make itself.
 
 A run begins when all clients of `data.clients` have answered, or `server.min_clients` of them; who comes
-later, or comes back as another node, is greeted between two rounds.
+later, or comes back as another node, is greeted between two rounds. A client with other settings, another
+model or no name of its own is told why, counted and left out; the run goes on with the others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from phloem.server.account import Weight
 from phloem.server.round import Setting
 from phloem.server.sanitize import brief
 
-Record = Callable[[rows.Message], None]
+Record = Callable[[rows.Message | rows.Rejection], None]
+Dismiss = Callable[[int, str], None]
+
+LEFT_OUT = "greeting"
+"""The code of a rejection that is a client, not an update."""
 
 
 @dataclass
@@ -32,8 +37,8 @@ class Answers:
     """The node of each client."""
     hashes: dict[str, bytes] = field(default_factory=dict)
     """Each client's hash of the first version."""
-    wrong: list[str] = field(default_factory=list)
-    """What was wrong with the other answers, one sentence a node."""
+    wrong: dict[int, str] = field(default_factory=dict)
+    """What was wrong with the answers of other nodes, a sentence each."""
     silent: list[int] = field(default_factory=list)
 
 
@@ -45,35 +50,39 @@ class Greeter:
     setting: Setting
     weigh: Callable[[Message], Weight]
     record: Record
-    """Takes the two rows of each greeting."""
+    """Takes the two rows of each greeting, or the one of a client that is left out."""
 
     def all_clients(self) -> Answers:
         """Wait for the clients a run begins with, and ask them.
 
         Raises:
-            RunError: too few came, or answered, or gave a name of their own.
+            RunError: too few came, or answered, or could be taken.
         """
         server = self.setting.experiment.server
         node_ids = self._wait_for_nodes()
         found = self.ask(node_ids)
-        if found.wrong and not server.min_clients:
-            raise RunError(found.wrong[0])
-        if len(found.nodes) < (server.min_clients or len(node_ids)):
+        first_wrong = next(iter(found.wrong.values()), "")
+        if first_wrong and not found.nodes:
+            raise RunError(first_wrong)
+        if (found.silent and not server.min_clients) or len(found.nodes) < server.min_clients:
             silent = ", ".join(map(str, found.silent))
             wanted = f"At least {server.min_clients}" if server.min_clients else f"All {len(node_ids)}"
             raise RunError(
                 f"{wanted} clients should answer the greeting. Found {len(found.nodes)} answers within "
-                f"{server.connect_timeout_s:g} s, none of node {silent}: see its log."
-                + (f" {found.wrong[0]}" if found.wrong else "")
+                f"{server.connect_timeout_s:g} s"
+                + (f", none of node {silent}: see its log." if silent else ".")
+                + (f" {first_wrong}" if first_wrong else "")
             )
         return found
 
     def newcomers(self, passed_over: set[int], known: Mapping[str, int], round_number: int) -> Answers:
         """Ask the nodes that are neither known nor in `passed_over`, which those without a good answer join.
 
-        A client whose node is gone may come back as another node.
+        A client whose node is gone may come back as another node; a node that was passed over and went
+        away is asked again when it comes back, for somebody may have corrected its settings.
         """
         here = set(self.grid.get_node_ids())
+        passed_over &= here
         new = sorted(here - set(known.values()) - passed_over)
         if not new:
             return Answers()
@@ -101,14 +110,15 @@ class Greeter:
             try:
                 greeting = _greeting_in(reply, node)
             except RunError as error:
-                found.wrong.append(str(error))
+                self._leave_out(found, node, str(error), round_number)
                 continue
             client = greeting.client
             if client in nodes:
-                found.wrong.append(
+                text = (
                     f"Each client should be there once. Found {client!r} on nodes {nodes[client]} and "
                     f"{node}. Give each its own partition-id."
                 )
+                self._leave_out(found, node, text, round_number)
                 continue
             nodes[client] = found.nodes[client] = node
             found.hashes[client] = greeting.first_hash
@@ -117,6 +127,12 @@ class Greeter:
         found.silent = [message.metadata.dst_node_id for message in asked.values()]
         found.nodes = {client: found.nodes[client] for client in sorted(found.nodes, key=client_order)}
         return found
+
+    def _leave_out(self, found: Answers, node: int, why: str, round_number: int) -> None:
+        found.wrong[node] = why
+        self.record(rows.Rejection(round_number, f"node {node}", LEFT_OUT, why))
+        dismiss: Dismiss = getattr(self.grid, "dismiss", lambda node, why: None)
+        dismiss(node, f"This run goes on without this device. {why}")  # a carrier that can tell it does
 
     def _wait_for_nodes(self) -> list[int]:
         server, wanted = self.setting.experiment.server, len(self.setting.federation.shares)

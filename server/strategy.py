@@ -131,7 +131,8 @@ class DeltaAverage(Strategy):
         limit = min(BARREN_ROUNDS, self.setting.experiment.run.rounds)
         last_rounds = self.ledger.query(
             "SELECT selected <= (SELECT count(*) FROM rejection WHERE rejection.round = round.round"
-            " AND code NOT IN ('quorum', 'unasked')) FROM round WHERE round > 0 ORDER BY round DESC LIMIT ?",
+            " AND code NOT IN ('quorum', 'unasked', 'greeting'))"
+            " FROM round WHERE round > 0 ORDER BY round DESC LIMIT ?",
             limit,
         )
         if outcome.refused and len(last_rounds) == limit and all(barren for (barren,) in last_rounds):

@@ -113,7 +113,10 @@ class Node:
             reason = str(error) if isinstance(error, PhloemError) else f"{type(error).__name__}: {error}"
             _log.warning("A task failed on this device. %s", reason)  # who looks here sees it here as well
             return Error(APP_RAISED, reason)
-        return reply.error if reply.has_error() else reply.content
+        if reply.has_error():
+            _log.warning("This device's app refused a task. %s", reply.error.reason)
+            return reply.error
+        return reply.content
 
     def _current(self) -> Context:
         assert self._setup is not None

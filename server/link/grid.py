@@ -122,6 +122,10 @@ class LinkGrid(Grid):
         """Return the nodes that came back without what they had kept, since the last call."""
         return self._service.reborn()
 
+    def dismiss(self, node: int, reason: str) -> None:
+        """Tell a device that this run goes on without it, and why; it ends with that text."""
+        self._service.dismiss(node, reason)
+
     def object_bytes(self, message: Message) -> int:
         """Return the size of a carried message's content: everything but the stream's framing."""
         return self._sizes[message.metadata.message_id].content

@@ -25,6 +25,7 @@ from phloem.server.link.registry import Place, Registry
 from phloem.server.link.session import (
     Arrival,
     Context,
+    Dismissed,
     Replaced,
     Seat,
     Session,
@@ -102,6 +103,16 @@ class LinkService:
             session = self._seats[node].session
             if session is not None:
                 session.outbox.put_nowait(link_pb2.Farewell(finished=finished, reason=reason))
+
+        self.call(work())
+
+    def dismiss(self, node: int, reason: str) -> None:
+        """End the stream of one device, which then does not come back by itself."""
+
+        async def work() -> None:
+            session = self._seats[node].session if node in self._seats else None
+            if session is not None:
+                session.outbox.put_nowait(Dismissed(reason))
 
         self.call(work())
 
@@ -193,7 +204,7 @@ class LinkService:
             assert self._terms is not None
             session = self._seat(seat, hello, context)
             await session.serve(hello, self._terms)
-        except ProtocolError as error:
+        except (ProtocolError, Dismissed) as error:
             self.counts["refused"] += 1
             await refuse(context, error)
         except TimeoutError as error:

@@ -32,6 +32,10 @@ class Replaced(Exception):
     """Another stream of the same device has taken over."""
 
 
+class Dismissed(Exception):
+    """The run goes on without this device; the text says why."""
+
+
 @dataclass(frozen=True)
 class Arrival:
     """An answer as it came, and what its exchange cost at the socket; None where nobody can count."""
@@ -84,7 +88,7 @@ class Session:
     on_arrival: Callable[[Arrival], None]
     meter: Meter
     counts: Counter[str]
-    outbox: asyncio.Queue[Parcel | link_pb2.Farewell] = field(default_factory=asyncio.Queue)
+    outbox: asyncio.Queue[Parcel | link_pb2.Farewell | Dismissed] = field(default_factory=asyncio.Queue)
     replaced: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the same device has come in again."""
 
@@ -119,6 +123,8 @@ class Session:
         deflater, mailbox = Deflater(), self.seat.mailbox
         while True:
             parcel = await self.outbox.get()
+            if isinstance(parcel, Dismissed):
+                raise parcel
             if isinstance(parcel, link_pb2.Farewell):
                 await self.context.write(link_pb2.Down(farewell=parcel).SerializeToString())
                 return

@@ -10,10 +10,11 @@ from flwr.app import Message
 
 from phloem.compression.update import digest
 from phloem.errors import RunError
-from phloem.ledger import Ledger, Round
+from phloem.ledger import Ledger, Rejection, Round
 from phloem.ledger import Message as Row
 from phloem.protocol import MESSAGE
 from phloem.server.app import serve
+from phloem.server.app_greeting import LEFT_OUT
 from tests.server.mischief import EXPERIMENT, Mischievous, empty, long_error, run
 
 GREETINGS: dict[str, tuple[Callable[[Message], object], str]] = {
@@ -33,13 +34,14 @@ def rename(reply: Message, name: str) -> None:
     reply.content.config_records[MESSAGE]["client"] = name
 
 
-@pytest.mark.parametrize("name", GREETINGS)
-def test_a_greeting_that_lies_is_a_run_error(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name in GREETINGS if name != "another's name"])
+def test_nobody_who_can_be_taken_is_a_run_error(name: str, tmp_path: Path) -> None:
     """Protects the start: who is there is known before anything is sent, or the run ends with a reason."""
     tamper, expected = GREETINGS[name]
 
     def mischief(number: int, sent: list[Message], replies: list[Message]) -> list[Message]:
-        tamper(replies[0])
+        for reply in replies:
+            tamper(reply)
         return replies[1:] if name == "no answer" else replies
 
     with pytest.raises(RunError) as caught:
@@ -50,6 +52,55 @@ def test_a_greeting_that_lies_is_a_run_error(name: str, tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "run" / "run.sqlite") as ledger:
         assert ledger.facts()["state"] == "failed"
         assert ledger.read(Round) == []
+
+
+@pytest.mark.parametrize("name", [name for name in GREETINGS if name != "no answer"])
+def test_a_run_goes_on_without_the_client_that_lies(name: str, tmp_path: Path) -> None:
+    """Protects a run from one misconfigured client: left out, told why, and in the ledger with a code."""
+    tamper, expected = GREETINGS[name]
+    told: list[str] = []
+
+    def mischief(number: int, sent: list[Message], replies: list[Message]) -> list[Message]:
+        if number == 0:
+            tamper(replies[0])
+        return replies
+
+    class Telling(Mischievous):
+        def dismiss(self, node: int, why: str) -> None:
+            """Take the word for a client that is left out."""
+            told.append(why)
+
+    state = serve(Telling(mischief, EXPERIMENT), EXPERIMENT, tmp_path / "run")
+    assert len(state.acked) == 2
+    with Ledger.open(tmp_path / "run" / "run.sqlite") as ledger:
+        [rejection] = [row for row in ledger.read(Rejection) if row.round == 0]
+        assert rejection.code == LEFT_OUT
+        assert expected in rejection.reason
+        assert rejection.reason.isprintable()
+        honest_ones = 1 if name == "another's name" else 2  # who lies keeps the name it has taken
+        assert [row.accepted for row in ledger.read(Round)] == [honest_ones] * 3
+    [why] = told
+    assert rejection.reason in why
+
+
+def test_who_was_left_out_is_asked_again_when_it_comes_back(tmp_path: Path) -> None:
+    """Protects the operator's correction: the device is restarted with the right settings, and takes part."""
+
+    def mischief(number: int, sent: list[Message], replies: list[Message]) -> list[Message]:
+        if number == 0:
+            replies[0].content.clear()
+        return replies
+
+    class Restarted(Mischievous):
+        def get_node_ids(self) -> list[int]:
+            """Leave the first node away in the first round."""
+            nodes = super().get_node_ids()
+            return nodes[1:] if self.number == 0 else nodes
+
+    state = serve(Restarted(mischief, EXPERIMENT), EXPERIMENT, tmp_path / "run")
+    assert sorted(state.acked) == ["0", "1", "2"]
+    with Ledger.open(tmp_path / "run" / "run.sqlite") as ledger:
+        assert [row.accepted for row in ledger.read(Round)] == [2, 3, 3]
 
 
 def test_greetings_nobody_asked_for_are_passed_over(tmp_path: Path, honest: str) -> None:
