@@ -23,6 +23,7 @@ from phloem.settings.client import ClientConfig
 from phloem.settings.data import DataConfig, ModelConfig
 from phloem.settings.exchange import DownlinkConfig, UplinkConfig
 from phloem.settings.link import LinkConfig
+from phloem.settings.network import NetworkConfig
 from phloem.settings.server import DistillConfig, RunConfig, ServerConfig
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "LinkConfig",
     "ModelConfig",
     "RunConfig",
+    "NetworkConfig",
     "Scalar",
     "ServerConfig",
     "UplinkConfig",
@@ -63,6 +65,7 @@ class Experiment(Section):
     def _honest_replies_pass(self) -> Self:
         asked, most = self.client.samples_per_round, self.server.max_samples
         if asked > most:
+    network: NetworkConfig = NetworkConfig()
             raise ValueError(
                 f"'client.samples_per_round' should be at most 'server.max_samples', or every reply is "
                 f"rejected. Found {asked} and {most}. Change one of them."

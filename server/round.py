@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from phloem.server.aggregate import Gathering
 from phloem.server.allocate import Levels, choose_levels, codec_for, observe
 from phloem.server.distill import Distilled, distill, open_teacher
 from phloem.server.held import Downlink, Held, Path, begin, send, welcome
+from phloem.server.late import LATE, SILENT, beyond, needed, to_ask
 from phloem.server.react import Did, Reactions, most_have_second, react, swapped, with_asked
 from phloem.server.sanitize import Expected, Limits, Sane, brief, read_reply, read_update
 from phloem.server.strikes import Strikes
@@ -60,6 +62,12 @@ class Setting:
     experiment: Experiment
     federation: Federation
     learner: Model
+
+    @property
+    def limits(self) -> Limits:
+        """What a reply may ask for at most."""
+        server = self.experiment.server
+        return Limits(server.max_samples, server.max_change, self.federation.classes)
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,7 @@ def choose(
             f"Some client should be left to ask in round {round_number}. Found none: of {len(known)} all are "
             "gone, or left out for their replies. See the ledger's rejections, or raise `server.strikes`."
         )
-    wanted = setting.experiment.server.clients_per_round or len(clients)
+    wanted = to_ask(setting.experiment.server, len(clients))
     if wanted >= len(clients):
         return clients
     rng = generator(setting.experiment.run.seed, "choose", round_number)
@@ -179,6 +187,22 @@ def instruct(
     return replace(state, held=held, levels=levels), {client: found[client] for client in clients}
 
 
+def is_usable(setting: Setting, state: ServerState, round_number: int, item: Arrived) -> bool:
+    """Tell whether a reply passes every check."""
+    if item.silent or item.failure:
+        return False
+    version = state.held.position(item.client).version
+    expected = Expected(item.client, round_number, version, state.acked[item.client])
+    spoken = codec(codec_for(setting.experiment.uplink, state.levels, item.client))
+    try:
+        reply = read_reply(item.fields, expected, setting.limits)
+        if reply.samples:
+            read_update(reply, item.blob, spoken, setting.learner.schema, setting.limits)
+    except RejectedUpdate:
+        return False
+    return True
+
+
 def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: Iterable[Arrived]) -> Outcome:
     """Apply the replies of a round; or none of them, where too few are usable.
 
@@ -189,7 +213,7 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
     """
     server = setting.experiment.server
     uplink = setting.experiment.uplink
-    limits = Limits(server.max_samples, server.max_change, setting.federation.classes)
+    limits = setting.limits
     gatherings = [Gathering(setting.learner.schema, server) for _ in state.models]
     seed = derive(setting.experiment.run.seed, "questions", round_number)
     teacher = open_teacher(setting.learner, setting.federation, server.distill, seed=seed)
@@ -198,14 +222,17 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
     refused: list[Refused] = []
     heard: list[Reply] = []
     held, acked, strikes = state.held, dict(state.acked), state.strikes
-    replies = sorted(arrived, key=lambda a: client_order(a.client))
+    in_turn = list(arrived)
+    enough = needed(server, len(in_turn))
+    late = {item.client for item in beyond(in_turn, enough, partial(is_usable, setting, state, round_number))}
+    replies = sorted(in_turn, key=lambda a: client_order(a.client))
     for item in replies:
         version = held.position(item.client).version
         expected = Expected(item.client, round_number, version, acked[item.client])
         started, seq = time.perf_counter(), expected.acked_seq
         try:
             if item.silent:
-                raise RejectedUpdate("silent", "No reply within the round's time.")
+                raise RejectedUpdate(*(LATE if item.client in late else SILENT))
             if item.failure:
                 raise RejectedUpdate("failure", brief(item.failure))
             reply = read_reply(item.fields, expected, limits)
@@ -213,6 +240,8 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
             heard.append(reply)
             if reply.samples == 0:
                 continue
+            if item.client in late:
+                raise RejectedUpdate(*LATE)
             asked = codec(codec_for(uplink, state.levels, item.client))
             sane = read_update(reply, item.blob, asked, setting.learner.schema, limits)
         except RejectedUpdate as error:
@@ -232,8 +261,8 @@ def aggregate(setting: Setting, state: ServerState, round_number: int, arrived: 
             teacher.hear(add(held.weights(item.client), sane.update), sane.class_counts)
 
     usable = len(replies) - len(refused)
-    if usable < server.quorum * len(replies):
-        text = f"Of {len(replies)} replies {usable} were usable, fewer than `server.quorum` asks for."
+    if usable < server.quorum * enough:
+        text = f"Of {enough} replies {usable} were usable, fewer than `server.quorum` asks for."
         refused += [Refused(item.sane.reply.client, "quorum", text) for item in accepted]
         kept = {client: state.acked[client] for client in (item.sane.reply.client for item in accepted)}
         state = replace(state, held=held, acked={**acked, **kept}, strikes=strikes)

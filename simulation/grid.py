@@ -1,13 +1,15 @@
 """The in-process carrier: a Flower Grid that hands every message to the ClientApp itself, as bytes.
 
 Each message, both ways, is serialised into Flower's objects and read back, so no client ever sees
-another's memory, and the objects' sizes are known because they were made.
+another's memory, and the objects' sizes are known because they were made. Where an experiment has a network
+to simulate, what it loses is carried as far as it came: its bytes count.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -20,6 +22,8 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from phloem.config import Scalar
+from phloem.protocol import MESSAGE
+from phloem.simulation.network import Fate, Network
 
 RUN_ID = 1
 SERVER_NODE = 1
@@ -38,10 +42,15 @@ class LocalGrid(Grid):
     """One run with `clients` nodes in this process; node `FIRST_NODE + i` holds partition `i`."""
 
     def __init__(
-        self, app: ClientApp, clients: int, run_config: Mapping[str, Scalar], tap: Tap | None = None
+        self,
+        app: ClientApp,
+        clients: int,
+        run_config: Mapping[str, Scalar],
+        tap: Tap | None = None,
+        network: Network | None = None,
     ) -> None:
-        """`tap` sees every message as the receiver does, in both directions."""
-        self._app, self._tap = app, tap or _nothing
+        """`tap` sees every message as the receiver does, in both directions; `network` loses and delays them."""
+        self._app, self._tap, self._network = app, tap or _nothing, network
         self._run = Run.create_empty(run_id=RUN_ID)
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = RUN_ID, RUN_ID, SERVER_NODE
         self._ids = itertools.count(1)
@@ -105,12 +114,7 @@ class LocalGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Deliver messages at once and keep the replies."""
         sent = list(messages)
-        self._replies.update(
-            {
-                message.metadata.message_id: reply
-                for message, reply in zip(sent, self._deliver(sent), strict=True)
-            }
-        )
+        self._replies.update({reply.metadata.reply_to_message_id: reply for reply in self._exchange(sent)})
         return [message.metadata.message_id for message in sent]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
@@ -118,9 +122,31 @@ class LocalGrid(Grid):
         return [self._replies.pop(i) for i in message_ids if i in self._replies]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Deliver messages one after the other; a round in process needs no deadline."""
+        """Deliver messages and return the replies in the order of their arrival; what is late here is lost."""
         self._sizes.clear()
-        return list(self._deliver(messages))
+        return self._exchange(messages)
+
+    def _exchange(self, messages: Iterable[Message]) -> list[Message]:
+        """Deliver messages one after the other, as far as the network lets them and their replies through."""
+        if self._network is None:
+            return list(self._deliver(messages))
+        arrived: list[tuple[Fate, Message]] = []
+        for message in messages:
+            fate = self._fate(self._network, message)
+            if not fate.reached:
+                self._carry(message)
+                continue
+            [reply] = self._deliver([message])
+            if fate.answered:
+                arrived.append((fate, reply))
+        return [reply for _, reply in sorted(arrived, key=itemgetter(0))]
+
+    def _fate(self, network: Network, message: Message) -> Fate:
+        """Return what becomes of a message; a greeting, and whatever is not phloem's own, goes its way."""
+        fields = message.content.config_records.get(MESSAGE, {}) if message.has_content() else {}
+        if not isinstance(number := fields.get("round"), int):
+            return Fate(0.0, 0.0)
+        return network.fate(number, str(message.metadata.dst_node_id - FIRST_NODE))
 
     def _deliver(self, messages: Iterable[Message]) -> Iterable[Message]:
         for message in messages:

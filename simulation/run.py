@@ -16,6 +16,7 @@ from phloem.server.app import Reach, go_on, prepare, serve
 from phloem.server.strategy import RoundReport
 from phloem.simulation.baselines import add_baselines
 from phloem.simulation.grid import LocalGrid, Tap
+from phloem.simulation.network import network_of
 from phloem.stream_rows import Baseline
 from phloem.summary import LEDGER_NAME, REFERENCE_NAME
 
@@ -171,7 +172,7 @@ def _one(
     going_on: bool,
 ) -> None:
     clients = len(prepare(experiment).federation.shares)
-    grid = LocalGrid(client_app, clients, experiment.to_flat(), tap)
+    grid = LocalGrid(client_app, clients, experiment.to_flat(), tap, network_of(experiment))
     serve(
         grid,
         experiment,

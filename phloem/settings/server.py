@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from phloem.settings.base import Fraction, NotNegative, Positive, Section
 
@@ -34,6 +34,9 @@ class ServerConfig(Section):
 
     clients_per_round: Annotated[int, Field(ge=0)] = 10
     """How many clients train in a round; 0 means all."""
+    over_selection: Annotated[float, Field(ge=1, le=10)] = 1.0
+    """So many times more clients are asked; the first `clients_per_round` usable replies make the round, and
+    what comes later returns through its client's residual."""
     learning_rate: Positive = 1.0
     aggregation: Literal[
         "fedavg",
@@ -69,6 +72,10 @@ class ServerConfig(Section):
     """An update that would move any weight by more than this is rejected."""
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     round_timeout_s: Positive = 3600.0
+    """A round's deadline: who has not answered by then is missing in it."""
+    absence_s: NotNegative = 60.0
+    """On Flower's own engine, how long a round waits for a client whose node or app was found dead, to ask it
+    again when it is back; on the link it is `link.absence_s`."""
     connect_timeout_s: Positive = 120.0
     """How long to wait until all clients have answered the first greeting."""
     min_clients: Annotated[int, Field(ge=0)] = 0
@@ -83,6 +90,15 @@ class ServerConfig(Section):
     drift_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Which share of a round's clients has to have an alarm for that; with 0 one is enough."""
     distill: DistillConfig = DistillConfig()
+
+    @model_validator(mode="after")
+    def _more_than_some(self) -> Self:
+        if self.over_selection > 1 and not self.clients_per_round:
+            raise ValueError(
+                "'server.clients_per_round' should say how many replies make a round, for 'server.over_selection' "
+                "to ask more clients than that. Found 0, which means all. Set it, or leave over_selection at 1."
+            )
+        return self
 
 
 class RunConfig(Section):
