@@ -85,6 +85,7 @@ class Attempts:
         self._factors = factors
         matrices = [as_matrix(update[name]) for name in self._names]
         square = sum(energy(matrix) for matrix in matrices)
+        self.length = math.sqrt(square)
         self._rms = math.sqrt(square / max(schema.parameters, 1))
         # By a power of two, which is exact: now the squares of the largest float32 numbers are finite.
         shift = math.frexp(self._rms)[1]
@@ -101,7 +102,7 @@ class Attempts:
         ]
         largest = max((largest_size(matrix) for matrix in matrices), default=0.0)
         self._least = min(code_of(largest / (1 << 22)) + 1, MOST_CODE)
-        self._most = code_of(4 * math.sqrt(square))  # no factor has a larger value than the norm
+        self._most = code_of(4 * self.length)  # no factor has a larger value than the norm
         start = warm.get(STEP_KEY)
         self._start = None if start is None else int(start[0])
         self._slope = 0.0 if start is None else float(start[-1])

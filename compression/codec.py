@@ -29,7 +29,7 @@ from phloem.compression.stage import Body
 from phloem.compression.stage import StageBytes as StageBytes  # callers name what `decode_traced` gives
 from phloem.compression.text import render
 from phloem.compression.update import Schema, Update
-from phloem.errors import ConfigError, CorruptUpdate
+from phloem.errors import CodecError, ConfigError, CorruptUpdate
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,10 @@ class Codec:
         what `corrected` gives, which is what is encoded.
 
         Raises:
-            ConfigError: the update is not finite float32, or not what the state or the codec can take.
+            ConfigError: the update is not finite float32, or not what the state or the codec can take; or
+                the seed is negative.
         """
+        _check_seed(seed)
         state = EMPTY if state is None else state
         schema = Schema.of(update)
         corrected = self.corrected(update, state)
@@ -100,7 +102,8 @@ class Codec:
             return update
         if state.residual is not None:
             Schema.of(update).check(state.residual)
-        return self.feedback.correct(update, state.residual, state.warm)
+        with np.errstate(over="ignore"):  # `encode` refuses it, and names the tensor
+            return self.feedback.correct(update, state.residual, state.warm)
 
     @property
     def ranked_by(self) -> str:
@@ -134,6 +137,8 @@ class Codec:
         if not seeds or not self._at_once:
             alone = [{name: np.asarray(tensor[k]) for name, tensor in updates.items()} for k in each]
             return [self.encode(alone[k], states[k], seed=seeds[k], base=base, seq=seqs[k]) for k in each]
+        for seed in seeds:
+            _check_seed(seed)
         schema = Schema.of({name: np.asarray(tensor[0]) for name, tensor in updates.items()})
         corrected = self._correct_many(updates, [state or EMPTY for state in states], schema)
         _check_finite(corrected, ConfigError, "Training may have diverged: lower the learning rate.")
@@ -169,7 +174,8 @@ class Codec:
             schema.check(residual)
         rows = list(residuals)
         owed = batch.stack(list(residuals.values()))
-        some = self.feedback.correct({name: updates[name][rows] for name in updates}, owed, {})
+        with np.errstate(over="ignore"):
+            some = self.feedback.correct({name: updates[name][rows] for name in updates}, owed, {})
         if len(rows) == len(states):
             return some
         corrected = {name: tensor.copy() for name, tensor in updates.items()}
@@ -188,6 +194,7 @@ class Codec:
     def decode_traced(self, blob: bytes, schema: Schema) -> tuple[Update, tuple[StageBytes, ...]]:
         """Decode, and tell the update's size as float32, after each stage, and in its frame."""
         limits = [statistics.max_payload_bytes(self.body, tensor) for tensor in schema.tensors]
+        blob = blob if isinstance(blob, bytes) else bytes(memoryview(blob))  # a socket's or a file's buffer
         payloads = frame.unpack(blob, schema, self.wire_text, limits).payloads
         with np.errstate(all="ignore"):  # hostile numbers may overflow; the next line sees it
             update, stages = statistics.decode_traced(self.body, payloads, schema)
@@ -210,10 +217,17 @@ def codec(text: str) -> Codec:
     """Make a codec from its text, such as `ef | topk:0.01 | linear:4 | zstd`.
 
     Raises:
-        CodecError: an unknown name, a wrong argument, or parts that do not work in this order.
+        CodecError: no text, an unknown name, a wrong argument, or parts that do not work in this order.
     """
+    if not isinstance(text, str):
+        raise CodecError(f"A codec should be a text such as 'topk:0.01'. Found {text!r}.")
     feedback, body = registry.parse(text)
     return Codec(body, feedback)
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ConfigError(f"`seed` should be 0 or more. Found {seed}.")
 
 
 def _check_finite(update: Update, error: type[ConfigError | CorruptUpdate], remedy: str) -> None:

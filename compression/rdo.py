@@ -28,7 +28,7 @@ from phloem.compression.rate import LEAST_CODE, MOST_CODE, STEP_BITS, step_of
 from phloem.compression.stage import StageBytes, Warm
 from phloem.compression.targets import SizeTarget
 from phloem.compression.text import ByteCount, render
-from phloem.compression.update import FLOAT_BYTES, Schema, TensorSpec, Update
+from phloem.compression.update import FLOAT_BYTES, Schema, TensorSpec, Update, is_finite
 from phloem.compression.wire import varint_bytes
 from phloem.errors import CodecError, ConfigError, CorruptUpdate
 
@@ -40,6 +40,9 @@ FRAME_BYTES = 2 + 9 + 2 + 5
 
 VERSION_BYTES = 8
 """Of a frame: base and sequence number, while both are under two million."""
+
+RISKY = 1e37
+"""Updates that are longer may be decoded to something infinite."""
 
 LEAST_BYTES = 64
 """No smaller budget is left to weights beside statistics."""
@@ -77,12 +80,15 @@ class Rdo:
         """The payloads, and the step and right factors to begin with next time.
 
         Raises:
-            ConfigError: the target cannot be met: too few bytes for any frame, or dense ones for the error.
+            ConfigError: the target cannot be met: too few bytes for any frame, or dense ones for the error;
+                or the values are at the end of float32's range.
         """
         attempts = Attempts(update, schema, warm, seed)
         made = attempts.search(self._target(schema), self.nmse)
         if made is None:
             raise ConfigError(self._missed(schema))
+        if attempts.length > RISKY:
+            self._check_back(made.payloads, schema, attempts.length)
         return made.payloads, attempts.warm(made)
 
     def beside(self, sizes: Sequence[int]) -> Rdo:
@@ -101,6 +107,15 @@ class Rdo:
                 f"exactly, and take {taken}. Found {self.bytes}."
             )
         return replace(self, bytes=ByteCount(left))
+
+    def _check_back(self, payloads: Sequence[Payload], schema: Schema, length: float) -> None:
+        """See that a receiver can decode: beside the largest numbers, rounding errors may be infinite."""
+        with np.errstate(all="ignore"):
+            if not is_finite(self.decode(payloads, schema)):
+                raise ConfigError(
+                    f"`rdo` should get updates that are shorter than {RISKY:.0e}. Found a length of "
+                    f"{length:g}. Look for what diverged."
+                )
 
     def _target(self, schema: Schema) -> SizeTarget | None:
         """What sizes count towards the target, if it is one of size."""

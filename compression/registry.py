@@ -76,7 +76,17 @@ FEEDBACKS: dict[str, type[Feedback]] = {
 }
 
 
-MOST_PARTS = 16
+OTHER_WORDS = {
+    **dict.fromkeys(("none", "null", "identity", "raw", "fp32", "float32"), "dense"),
+    **dict.fromkeys(("float16", "half"), "fp16"),
+    **dict.fromkeys(("int8", "quantize", "quantization", "uniform"), "linear:8"),
+    **dict.fromkeys(("prune", "sparse", "sparsify"), "topk:0.01"),
+    **dict.fromkeys(("gzip", "zlib", "lz4", "deflate"), "zstd"),
+    **dict.fromkeys(("huffman", "ans", "arithmetic", "entropy"), "rans"),
+}
+"""What people call what has another name here. Only told, never taken: their arguments differ."""
+
+MOST_PARTS, MOST_LETTERS = 16, 512
 """A codec's text may come from outside, and every part costs a decoder time."""
 
 
@@ -89,6 +99,10 @@ def parse(text: str) -> tuple[Feedback | None, Body]:
     if text.count("|") >= MOST_PARTS:
         raise CodecError(
             f"A codec should have at most {MOST_PARTS} parts. Found {text.count('|') + 1}. Leave some out."
+        )
+    if len(text) > MOST_LETTERS:
+        raise CodecError(
+            f"A codec's text should have at most {MOST_LETTERS} letters. Found {len(text)}: {text[:40]!r}…"
         )
     parts = [_split(part, text) for part in text.split("|")]
     feedback = None
@@ -140,4 +154,6 @@ def _misplaced(name: str, text: str) -> str:
         return f"`{name}` should come once and first. Found {text!r}."
     if name in BODIES:
         return f"`{name}` should stand alone, or after `ef`: it codes the whole update. Found {text!r}."
-    return f"A codec's parts should be among {', '.join(names())}. Found {name!r}.{suggest(name, names())}"
+    other = OTHER_WORDS.get(name.lower())
+    hint = f" Did you mean {other!r}?" if other else suggest(name, names())
+    return f"A codec's parts should be among {', '.join(names())}. Found {name!r}.{hint}"

@@ -83,7 +83,7 @@ def choices(hint: Any) -> tuple[str, ...]:
 
 def suggest(word: str, known: Any) -> str:
     """A sentence that names the known word nearest to a misspelt one; empty if none is near."""
-    near = get_close_matches(word, known, n=1)
+    near = get_close_matches(word.lower(), known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -199,9 +200,32 @@ def test_what_is_not_finite_is_not_sent(text: str, poison: float) -> None:
 def test_the_largest_numbers(text: str) -> None:
     """At the end of float32's range a codec refuses at once, or what it sends arrives finite."""
     rng = np.random.default_rng(8)
-    update = {"w": (rng.uniform(-1, 1, (30, 40)) * np.finfo(np.float32).max).astype(np.float32)}
-    try:
-        blob, _ = codec(text).encode(update)
-    except ConfigError:
-        return
-    assert is_finite(codec(text).decode(blob, Schema.of(update)))
+    most = np.finfo(np.float32).max
+    alike = np.full((30, 40), most)
+    spread = (rng.uniform(-1, 1, (30, 40)) * most).astype(np.float32)
+    one_rank = (np.outer(rng.uniform(-1, 1, 30), rng.uniform(-1, 1, 40)) * most).astype(np.float32)
+    for update in ({"w": tensor} for tensor in (alike, spread, one_rank)):
+        with suppress(ConfigError):
+            state = None
+            for _ in range(2):  # what is owed comes on top
+                blob, state = codec(text).encode(update, state)
+                assert is_finite(codec(text).decode(blob, Schema.of(update)))
+
+
+def test_any_buffer_is_decoded() -> None:
+    """What a socket or a mapped file gives need not be `bytes`."""
+    update, schema = usual()
+    blob, _ = codec("linear:4").encode(update)
+    wanted = digest(codec("linear:4").decode(blob, schema))
+    for buffer in (bytearray(blob), memoryview(blob), np.frombuffer(blob, np.uint8)):
+        assert digest(codec("linear:4").decode(buffer, schema)) == wanted  # type: ignore[arg-type]
+
+
+def test_a_negative_seed_is_refused() -> None:
+    """By every codec, not only by those that draw."""
+    update, _ = usual()
+    many = {name: np.stack([tensor, tensor]) for name, tensor in update.items()}
+    with pytest.raises(ConfigError, match=r"`seed` should be 0 or more\. Found -1"):
+        codec("dense").encode(update, seed=-1)
+    with pytest.raises(ConfigError, match=r"`seed` should be 0 or more\. Found -1"):
+        codec("dense").encode_many(many, [None, None], [0, -1])

@@ -79,12 +79,23 @@ def test_one_codec_one_text(text: str, canonical: str) -> None:
         ("zstd | linear:4", "`linear` should come before the stages that act on bytes"),
         (" | ".join(["zstd"] * 17), "at most 16 parts. Found 17"),
         ("zstd|" * 1_000_000 + "zstd", "at most 16 parts. Found 1000001"),
+        ("x" * 5000, "at most 512 letters. Found 5000: 'x{40}'"),
+        ("LINEAR:4", "Did you mean 'linear'"),
+        ("none", "Did you mean 'dense'"),
+        ("topk:0.1 | gzip", "Did you mean 'zstd'"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(text: str, complaint: str) -> None:
     """A wrong chain fails when it is configured, and its error says where and why."""
     with pytest.raises(CodecError, match=complaint):
         codec(text)
+
+
+@pytest.mark.parametrize("found", [None, 4, codec("dense")])
+def test_a_codec_is_a_text(found: object) -> None:
+    """Whoever passes on a setting that is not there, or a codec already made, is told."""
+    with pytest.raises(CodecError, match="A codec should be a text such as"):
+        codec(found)  # type: ignore[arg-type]
 
 
 def test_names_are_written_once() -> None:
