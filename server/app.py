@@ -27,6 +27,7 @@ from phloem.records import to_record
 from phloem.server.account import Weight
 from phloem.server.app_greeting import Greeter
 from phloem.server.checkpoint import FOLDER, NOBODY, Clients, Keeper, save_model
+from phloem.server.grid_round import RoundGrid
 from phloem.server.reopen import alone, open_ledger
 from phloem.server.round import ServerState, Setting, admit, first_state
 from phloem.server.slots import Slots, clear, write_whole
@@ -105,7 +106,7 @@ def serve(
             if found is None:
                 strategy.evaluate_first()
             strategy.start(
-                grid=grid,
+                grid=_patient(grid, strategy),
                 initial_arrays=to_record(strategy.state.model),
                 num_rounds=experiment.run.rounds - strategy.done,
                 timeout=experiment.server.round_timeout_s,
@@ -120,6 +121,15 @@ def serve(
                 _save_again(directory, strategy, ledger)
             raise
     return strategy.state
+
+
+def _patient(grid: Grid, strategy: DeltaAverage) -> Grid:
+    """Return what carries the rounds: where there is nobody to wait for, the carrier itself."""
+    server = strategy.setting.experiment.server
+    tells_nodes = hasattr(grid, "get_nodes")  # Flower's own engine, which does not ask again
+    if isinstance(grid, Clients) or not (server.over_selection > 1 or (tells_nodes and server.absence_s)):
+        return grid
+    return RoundGrid(grid, server.absence_s, strategy.needed, strategy.is_usable)
 
 
 def prepare(experiment: Experiment) -> Setting:

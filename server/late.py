@@ -1,10 +1,10 @@
 """Over-selection: more clients are asked than a round needs, and the first usable replies make it.
 
-A straggler then costs a round nothing (Bonawitz et al. 2019, arXiv:1902.01046, section 4). Its reply is not lost
-either: nothing acknowledges it, so its client takes the update back into its residual and sends it again, coded
-with the next one. "First" is the order in which a carrier delivers: that of arrival where there is a network, a
-draw from the seed in a simulation. Which replies are used decides a model's bits, so hashes are equal across
-carriers only where these are the same.
+A straggler then costs a round nothing (Bonawitz et al. 2019, arXiv:1902.01046, section 4). Its reply is not
+lost either: nothing acknowledges it, so its client takes the update back into its residual and sends it
+again, coded with the next one. "First" is the order in which a carrier delivers: that of arrival where there
+is a network, a draw from the seed in a simulation. Which replies are used decides a model's bits, so hashes
+are equal across carriers only where these are the same.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from phloem.server.account import Delivered, Weight, down_rows, round_rows, up_r
 from phloem.server.allocate import codec_for
 from phloem.server.app_greeting import Answers
 from phloem.server.held import Path
+from phloem.server.late import needed
 from phloem.server.round import (
     Arrived,
     Outcome,
@@ -31,6 +32,7 @@ from phloem.server.round import (
     aggregate,
     choose,
     instruct,
+    is_usable,
     start_over,
 )
 from phloem.server.streams import concept_rows, stream_rows
@@ -141,6 +143,18 @@ class DeltaAverage(Strategy):
                 f"Some reply of {limit} rounds in a row should be usable. Found none; the last was of "
                 f"client {last.client!r}: {last.reason}"
             )
+
+    def is_usable(self, reply: Message) -> bool:
+        """Tell whether a reply to the round at hand passes every check."""
+        asked = {sent.message.metadata.message_id: sent.client for sent in self._sent}
+        client = asked.get(reply.metadata.reply_to_message_id)
+        if client is None:
+            return False
+        return is_usable(self.setting, self.state, self.done + 1, read_message(client, reply))
+
+    def needed(self) -> int:
+        """Return how many usable replies the round at hand needs."""
+        return needed(self.setting.experiment.server, len(self._sent))
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

@@ -49,7 +49,7 @@ class LocalGrid(Grid):
         tap: Tap | None = None,
         network: Network | None = None,
     ) -> None:
-        """`tap` sees every message as the receiver does, in both directions; `network` loses and delays them."""
+        """`tap` sees every message as the receiver does, both ways; `network` loses and delays them."""
         self._app, self._tap, self._network = app, tap or _nothing, network
         self._run = Run.create_empty(run_id=RUN_ID)
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = RUN_ID, RUN_ID, SERVER_NODE
@@ -122,7 +122,7 @@ class LocalGrid(Grid):
         return [self._replies.pop(i) for i in message_ids if i in self._replies]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Deliver messages and return the replies in the order of their arrival; what is late here is lost."""
+        """Deliver messages and return the replies in the order of their arrival."""
         self._sizes.clear()
         return self._exchange(messages)
 
@@ -143,8 +143,8 @@ class LocalGrid(Grid):
 
     def _fate(self, network: Network, message: Message) -> Fate:
         """Return what becomes of a message; a greeting, and whatever is not phloem's own, goes its way."""
-        fields = message.content.config_records.get(MESSAGE, {}) if message.has_content() else {}
-        if not isinstance(number := fields.get("round"), int):
+        record = message.content.config_records.get(MESSAGE) if message.has_content() else None
+        if record is None or not isinstance(number := record.get("round"), int):
             return Fate(0.0, 0.0)
         return network.fate(number, str(message.metadata.dst_node_id - FIRST_NODE))
 

@@ -1,7 +1,7 @@
 """Who is away in a round, whose reply is lost, and how long the others take: a draw from the run's seed.
 
-Nothing is remembered from round to round but each device's own speed, and that is drawn from the seed as well:
-a run that goes on after a crash meets the network that it would have met.
+Nothing is remembered from round to round but each device's own speed, and that is drawn from the seed as
+well: a run that goes on after a crash meets the network that it would have met.
 """
 
 from __future__ import annotations

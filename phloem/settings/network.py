@@ -1,4 +1,4 @@
-"""The section `network`: what a simulation's devices and their network do to messages; real ones have their own."""
+"""The section `network`: what becomes of messages in a simulation; real devices have their own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ class NetworkConfig(Section):
     lost: Fraction = 0.0
     """The share of replies that are lost, after their clients have learned."""
     delay_s: NotNegative = 0.0
-    """The median time from instruction to reply; one that takes longer than `server.round_timeout_s` is lost."""
+    """The median time from instruction to reply; beyond `server.round_timeout_s` a reply is lost."""
     delay_spread: NotNegative = 0.5
-    """The standard deviation of the delay's logarithm, half of its variance being each device's own for good."""
+    """The standard deviation of the delay's logarithm; half of its variance is a device's own, for good."""

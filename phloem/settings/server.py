@@ -95,8 +95,9 @@ class ServerConfig(Section):
     def _more_than_some(self) -> Self:
         if self.over_selection > 1 and not self.clients_per_round:
             raise ValueError(
-                "'server.clients_per_round' should say how many replies make a round, for 'server.over_selection' "
-                "to ask more clients than that. Found 0, which means all. Set it, or leave over_selection at 1."
+                "'server.clients_per_round' should say how many replies make a round, where "
+                "'server.over_selection' asks more clients than that. Found 0, which means all. Set it, or "
+                "'server.over_selection' to 1."
             )
         return self
 

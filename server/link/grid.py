@@ -169,10 +169,15 @@ class LinkGrid(Grid):
             for reply in self.pull_messages(missing):
                 replies.append(reply)
                 missing.discard(reply.metadata.reply_to_message_id)
-        self._forget(
-            {key: asked for key, asked in self._asked.items() if asked.metadata.message_id in missing}
-        )
+        self.withdraw(missing)
         return replies
+
+    def withdraw(self, message_ids: Iterable[str]) -> None:
+        """Want no more replies to these messages: what comes is not taken."""
+        unwanted = set(message_ids)
+        self._forget(
+            {key: asked for key, asked in self._asked.items() if asked.metadata.message_id in unwanted}
+        )
 
     def _wrap(self, message: Message) -> Parcel:
         metadata, number = message.metadata, next(self._numbers)
