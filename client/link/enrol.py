@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -35,6 +36,9 @@ class Membership:
     key: bytes
     certificate: bytes
     authority: bytes
+    renew_at: float = float("inf")
+    """When to ask for the next certificate, in seconds since 1970."""
+    expires_at: float = float("inf")
 
     @property
     def target(self) -> str:
@@ -55,8 +59,12 @@ def membership(folder: Path) -> Membership:
     """
     try:
         place = json.loads((folder / "link.json").read_text())
-        files = [(folder / name).read_bytes() for name in ("device.key", "device.pem", "authority.pem")]
-        return Membership(str(place["host"]), int(place["port"]), *files)
+        names = ("device.key", "device.pem", "authority.pem")
+        key, certificate, authority = ((folder / name).read_bytes() for name in names)
+        # Dates are kept beside the certificate: to read one takes 10 MB of memory.
+        dates = (place["renew_at"], place["expires_at"]) if "renew_at" in place else life_of(certificate, key)
+        host, port, (renew_at, expires_at) = str(place["host"]), int(place["port"]), map(float, dates)
+        return Membership(host, port, key, certificate, authority, renew_at, expires_at)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"The device's folder {str(folder)!r} should hold what joining left there. Found: {error!r}. "
@@ -71,9 +79,6 @@ def enrol(text: str, folder: Path, name: str) -> Membership:
         ConfigError: the token, the address, the authority or this device's clock is not right.
         RunError: the server cannot be reached now.
     """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-
     token = read_token(text)
     if _joined_with(folder) == _mark(token):
         return membership(folder)
@@ -84,31 +89,66 @@ def enrol(text: str, folder: Path, name: str) -> Membership:
             "another: somebody else answers there, or the server lost its state folder. Ask for a new token."
         )
     authority_pem = ssl.DER_cert_to_PEM_cert(authority).encode()
-    key = _key(folder)
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    signed = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     request = link_pb2.EnrolRequest(
         protocol=PROTOCOL,
         secret=token.secret,
-        request=signed.public_bytes(serialization.Encoding.DER),
+        request=request_of(folder),
         name=name,
         clock=time.time(),
     )
     reply = _ask(token, request, authority_pem.decode())
     if reply.refusal:
-        raise ConfigError(f"The server did not let this device in. {reply.refusal}")
-    found = Membership(
-        token.host,
-        reply.port,
-        (folder / "device.key").read_bytes(),
-        ssl.DER_cert_to_PEM_cert(reply.certificate).encode(),
-        authority_pem,
-    )
+        kind = RunError if reply.later else ConfigError
+        raise kind(f"The server did not let this device in. {reply.refusal}")
+    key, certificate = (folder / "device.key").read_bytes(), ssl.DER_cert_to_PEM_cert(reply.certificate)
+    dates = life_of(certificate.encode(), key)
+    found = Membership(token.host, reply.port, key, certificate.encode(), authority_pem, *dates)
     _write(folder / "authority.pem", found.authority)
-    _write(folder / "device.pem", found.certificate)
-    place = {"host": found.host, "port": found.port, "node": reply.node, "token": _mark(token)}
-    _write(folder / "link.json", json.dumps(place).encode())
+    keep(folder, found, {"node": reply.node, "token": _mark(token)})
     return found
+
+
+def keep(folder: Path, member: Membership, more: Mapping[str, object] | None = None) -> None:
+    """Write a certificate and where it leads; `more` is what else there is to know, else what was known.
+
+    Old and new certificate are both good, so it does not matter between which two files the power goes.
+    """
+    known = more if more is not None else json.loads((folder / "link.json").read_text())
+    place = {
+        **known,
+        "host": member.host,
+        "port": member.port,
+        "renew_at": member.renew_at,
+        "expires_at": member.expires_at,
+    }
+    _write(folder / "device.pem", member.certificate)
+    _write(folder / "link.json", json.dumps(place).encode())
+
+
+def request_of(folder: Path) -> bytes:
+    """Return a certificate request, PKCS #10, DER, for this device's key, made at the first call."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "d")])
+    signed = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(_key(folder), hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.DER)
+
+
+def life_of(certificate: bytes, key: bytes) -> tuple[float, float]:
+    """Return when a certificate is to be renewed, and when it expires; PEM.
+
+    Raises:
+        ValueError: it is none, or not for this key.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    found = x509.load_pem_x509_certificate(certificate)
+    if found.public_key() != load_pem_private_key(key, None).public_key():
+        raise ValueError("a certificate for another key than this device's")
+    first, last = found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp()
+    return last - (last - first) / 3, last
 
 
 def _mark(token: link_pb2.JoinToken) -> str:
@@ -145,6 +185,11 @@ def _ask(
             return reply
     except ssl.SSLCertVerificationError as error:
         raise ConfigError(_certificate_text(where, error.verify_message)) from None
+    except (ssl.SSLEOFError, ConnectionResetError):
+        raise RunError(
+            f"The server at {where} should talk to this device. It closed the connection: it does that to an "
+            "address with too many at once. Try again in a while."
+        ) from None
     except (ssl.SSLError, ProtocolError) as error:
         raise ConfigError(
             f"A phloem server should answer at {where}. Found somebody who speaks otherwise: {error}. "
@@ -193,12 +238,13 @@ def _key(folder: Path) -> EllipticCurvePrivateKey:
             )
             _write(path, pem)
         key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except (OSError, ValueError) as error:
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError(f"a key of another kind in {path.name}")
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"The device's folder {str(folder)!r} should be one that can be written. Found: {error}. "
             "Name another with --state."
         ) from None
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
     return key
 
 

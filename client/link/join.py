@@ -10,6 +10,7 @@ from typing import Any
 from phloem.client.journal import Journal
 from phloem.client.link.enrol import Membership
 from phloem.client.link.node import Node
+from phloem.client.link.renew import Renewal
 from phloem.client.link.session import Device, Patience
 from phloem.references import load_reference
 
@@ -33,4 +34,4 @@ def attend(
     """
     with Journal(folder / JOURNAL) as journal:
         node = Node(load_reference(app), journal, node_config)
-        asyncio.run(Device(node, member, patience, say).attend())
+        asyncio.run(Device(node, member, patience, say, renewal=Renewal(folder)).attend())

@@ -18,6 +18,7 @@ import phloem
 from phloem.client.link.enrol import Membership
 from phloem.client.link.memory import shed
 from phloem.client.link.node import Node, Setup
+from phloem.client.link.renew import Renewal, check_not_expired
 from phloem.errors import ProtocolError, RunError
 from phloem.link.stream import METHOD, PROTOCOL, SERVER_NAME, Deflater, Inflater, expand_alone, parse
 from phloem.proto import link_pb2
@@ -29,6 +30,7 @@ FINAL = (
 )
 """What the server says to a device it will not serve as it is."""
 
+DAY_S = 86_400.0
 WARM = 3
 """After so many answers a device has loaded all it will: a greeting, a round, a round that builds on it."""
 
@@ -68,6 +70,8 @@ class Device:
     """Whether tasks run beside the event loop; without, many light devices share one thread."""
     answers: Callable[[Node, Any, int, bool], Answers] = field(default_factory=lambda: Answers)
     """What makes the way up of a stream."""
+    renewal: Renewal | None = None
+    """What renews the certificate; None for a device that keeps the one it has."""
 
     async def attend(self) -> None:
         """Stay connected until the run is over, or for ever where the device is to stay.
@@ -110,6 +114,7 @@ class Device:
     async def _once(self, *, stay: bool = True) -> link_pb2.Farewell | None:
         """Serve one stream to its end; return the server's farewell if there was one."""
         member = self.membership
+        check_not_expired(member, time.time())
         credentials = grpc.ssl_channel_credentials(member.authority, member.key, member.certificate)
         options = _options(self.patience)
         async with grpc.aio.secure_channel(member.target, credentials, options=options) as channel:
@@ -140,18 +145,36 @@ class Device:
             return None
         self.say(f"Connected to {self.membership.target}.")
         answers = self.answers(self.node, call, down.welcome.most_bytes, self.threaded)
-        for number in down.welcome.wanted:
-            await answers.send(number, b"", ())
+        renewing = asyncio.create_task(self._renew(answers))
+        try:
+            for number in down.welcome.wanted:
+                await answers.send(number, b"", ())
+            return await self._listen(call, answers)
+        finally:
+            renewing.cancel()
+
+    async def _listen(self, call: Any, answers: Answers) -> link_pb2.Farewell | None:
         inflater = Inflater()
         while (down := await _read(call)) is not None:
-            if down.WhichOneof("kind") == "farewell":
+            kind = down.WhichOneof("kind")
+            if kind == "farewell":
                 return down.farewell
-            if down.WhichOneof("kind") == "task":
+            if kind == "renewed" and self.renewal is not None:
+                self.membership = self.renewal.accept(self.membership, down.renewed.certificate)
+                self.say("This device's certificate was renewed.")
+            if kind == "task":
                 task = down.task
                 _check_number(task.id)
-                journal.settle(task.id - task.behind)
+                self.node.journal.settle(task.id - task.behind)
                 await answers.send(task.id, inflater.expand(task.head), tuple(task.data))
         return None
+
+    async def _renew(self, answers: Answers) -> None:
+        while self.renewal is not None:
+            while (wait_s := self.renewal.wait_s(self.membership)) > 0:
+                await asyncio.sleep(min(wait_s, DAY_S))  # the clock may be set meanwhile
+            request = link_pb2.Renewal(request=self.renewal.request())
+            await answers.write(link_pb2.Up(renewal=request))
 
     def _begin(self, welcome: link_pb2.Welcome) -> None:
         journal = self.node.journal
@@ -175,6 +198,8 @@ class Answers:
     threaded: bool
     deflater: Deflater = field(default_factory=Deflater)
     answered: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """gRPC takes one message at a time."""
 
     async def send(self, number: int, head: bytes, data: tuple[bytes, ...]) -> None:
         """Do a task, or find that it was done, and send the answer."""
@@ -189,7 +214,12 @@ class Answers:
             self.answered += 1
             shed()
         answer = link_pb2.Answer(id=number, head=self.deflater.squeeze(plain), data=beside)
-        await self.call.write(link_pb2.Up(answer=answer).SerializeToString())
+        await self.write(link_pb2.Up(answer=answer))
+
+    async def write(self, up: link_pb2.Up) -> None:
+        """Send something."""
+        async with self.turn:
+            await self.call.write(up.SerializeToString())
 
 
 async def _read(call: Any) -> link_pb2.Down | None:

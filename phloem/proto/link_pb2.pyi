@@ -7,22 +7,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Up(_message.Message):
-    __slots__ = ("hello", "answer")
+    __slots__ = ("hello", "answer", "renewal")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
+    RENEWAL_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     answer: Answer
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ...) -> None: ...
+    renewal: Renewal
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., renewal: _Optional[_Union[Renewal, _Mapping]] = ...) -> None: ...
 
 class Down(_message.Message):
-    __slots__ = ("welcome", "task", "farewell")
+    __slots__ = ("welcome", "task", "farewell", "renewed")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     FAREWELL_FIELD_NUMBER: _ClassVar[int]
+    RENEWED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     task: Task
     farewell: Farewell
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., farewell: _Optional[_Union[Farewell, _Mapping]] = ...) -> None: ...
+    renewed: Renewed
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., farewell: _Optional[_Union[Farewell, _Mapping]] = ..., renewed: _Optional[_Union[Renewed, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "epoch", "run", "settings", "ready", "clock", "version")
@@ -101,6 +105,18 @@ class Farewell(_message.Message):
     finished: bool
     reason: str
     def __init__(self, finished: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Renewal(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: bytes
+    def __init__(self, request: _Optional[bytes] = ...) -> None: ...
+
+class Renewed(_message.Message):
+    __slots__ = ("certificate",)
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    def __init__(self, certificate: _Optional[bytes] = ...) -> None: ...
 
 class Content(_message.Message):
     __slots__ = ("records", "error")
@@ -207,15 +223,17 @@ class EnrolRequest(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., secret: _Optional[bytes] = ..., request: _Optional[bytes] = ..., name: _Optional[str] = ..., clock: _Optional[float] = ..., epoch: _Optional[bytes] = ...) -> None: ...
 
 class EnrolReply(_message.Message):
-    __slots__ = ("authority", "certificate", "port", "node", "refusal")
+    __slots__ = ("authority", "certificate", "port", "node", "refusal", "later")
     AUTHORITY_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    LATER_FIELD_NUMBER: _ClassVar[int]
     authority: bytes
     certificate: bytes
     port: int
     node: int
     refusal: str
-    def __init__(self, authority: _Optional[bytes] = ..., certificate: _Optional[bytes] = ..., port: _Optional[int] = ..., node: _Optional[int] = ..., refusal: _Optional[str] = ...) -> None: ...
+    later: bool
+    def __init__(self, authority: _Optional[bytes] = ..., certificate: _Optional[bytes] = ..., port: _Optional[int] = ..., node: _Optional[int] = ..., refusal: _Optional[str] = ..., later: _Optional[bool] = ...) -> None: ...

@@ -24,3 +24,9 @@ class LinkConfig(Section):
     """A peer that has not said who it is by then is dropped."""
     token_hours: Positive = 24.0
     """How long a join token may be used."""
+    certificate_days: Positive = 365.0
+    """How long a device's certificate is good; a device that connects in its last third gets a new one."""
+    joining_at_once: Annotated[int, Field(ge=1)] = 32
+    """How many connections one address may have to the enrolment port; an IPv6 network /64 is one address."""
+    refusals_a_minute: Annotated[int, Field(ge=1)] = 20
+    """How many attempts to join from one address may fail in a minute; the next ones are not looked at."""

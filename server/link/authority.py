@@ -74,8 +74,8 @@ class Authority:
         signed = builder.add_extension(issuer, critical=False).sign(self.key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM)
 
-    def issue_device(self, request: bytes) -> tuple[bytes, bytes]:
-        """Return a device certificate, DER, for a PKCS #10 request, and the key's fingerprint.
+    def issue_device(self, request: bytes, days: float) -> tuple[bytes, bytes]:
+        """Return a device certificate, DER, good for `days`, for a PKCS #10 request, and its key's mark.
 
         All devices bear the same name in it, none of their choice: one called like the server could pass
         for it. It is short because TLS sends it five times when a device connects, four of them in tickets.
@@ -92,10 +92,12 @@ class Authority:
                 raise ProtocolError("The request should be signed with the device's own key. It is not.")
         except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as error:
             raise ProtocolError(f"A certificate request was expected. Found other bytes: {error}.") from None
-        signed = self._builder("d", key).sign(self.key, hashes.SHA256())
+        signed = self._builder("d", key, timedelta(days=days)).sign(self.key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.DER), fingerprint(key)
 
-    def _builder(self, name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, name: str, key: ec.EllipticCurvePublicKey, life: timedelta = _LATER
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -104,7 +106,7 @@ class Authority:
             .public_key(key)
             .serial_number(secrets.randbits(63) + 1)
             .not_valid_before(now - _EARLIER)
-            .not_valid_after(now + _LATER)
+            .not_valid_after(min(now + life, self.certificate.not_valid_after_utc))
         )
 
 
@@ -120,16 +122,22 @@ def open_authority(folder: Path) -> Authority:
         if not certificate_file.exists():
             made = _make_authority()
             write_secret(key_file, key_pem(made.key))
-            certificate_file.write_bytes(made.pem)
+            part = folder / "authority.pem.part"
+            part.write_bytes(made.pem)
+            part.replace(certificate_file)
             return made
         key = serialization.load_pem_private_key(key_file.read_bytes(), None)
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-    except (OSError, ValueError) as error:
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError(f"a key of another kind, {type(key).__name__.strip('_')}, in authority.key")
+        if key.public_key() != certificate.public_key():
+            raise ValueError("an authority.key that is not the key of authority.pem")
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(
-            f"The link's state folder {str(folder)!r} should hold its authority, or be one that can be made. "
-            f"Found: {error}. Name another with --state; devices then have to join anew."
+            f"The link's state folder {str(folder)!r} should hold its authority, or be one that can be "
+            f"made: a key on the curve P-256 and its certificate. Found: {error}. Put the folder back from a "
+            "copy, or name another with --state; devices then have to join anew."
         ) from None
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
     return Authority(key, certificate)
 
 

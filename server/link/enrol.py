@@ -12,11 +12,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from phloem.errors import ConfigError, ProtocolError
+from phloem.errors import ConfigError, ProtocolError, RunError
 from phloem.link.stream import PROTOCOL, parse
 from phloem.link.token import frame, frame_length, write_token
 from phloem.proto import link_pb2
 from phloem.server.link.authority import server_identity
+from phloem.server.link.door import Door, address_of
 from phloem.server.link.service import Address, LinkService
 from phloem.server.link.session import check_clock
 
@@ -31,6 +32,8 @@ class Enrolment:
         self._service = service
         self._link_port = 0
         self._inside = asyncio.Semaphore(MOST_AT_ONCE)
+        self._context = _context(service)
+        self.door = Door(service.config.joining_at_once, service.config.refusals_a_minute)
 
     def listen(self, address: Address, link_port: int) -> int:
         """Open the port and return it.
@@ -49,16 +52,8 @@ class Enrolment:
         return write_token(token)
 
     async def _listen(self, address: Address) -> int:
-        patience = self._service.config.handshake_s
         try:
-            server = await asyncio.start_server(
-                self._meet,
-                address.host,
-                address.port,
-                ssl=_context(self._service),
-                ssl_handshake_timeout=patience,
-                ssl_shutdown_timeout=1.0,
-            )
+            server = await asyncio.start_server(self._meet, address.host, address.port)
         except OSError as error:
             raise ConfigError(
                 f"Enrolment should listen on {address.host}:{address.port}. Found: {error}. "
@@ -73,15 +68,33 @@ class Enrolment:
         return int(port)
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = address_of(writer.get_extra_info("peername")[0])
+        if not self.door.enter(address):  # before TLS, which would cost something
+            self._service.counts["turned_away"] += 1
+            writer.transport.abort()
+            return
         try:
             with suppress(OSError, EOFError, asyncio.TimeoutError, ProtocolError):
                 async with asyncio.timeout(self._service.config.handshake_s), self._inside:
+                    await writer.start_tls(self._context)
                     request = link_pb2.EnrolRequest()
                     parse(request, await reader.readexactly(frame_length(await reader.readexactly(4))))
-                    writer.write(frame(self.answer(request).SerializeToString()))
+                    writer.write(frame(self._answer_to(address, request).SerializeToString()))
                     await writer.drain()
         finally:
-            writer.close()
+            self.door.leave(address)
+            writer.close()  # which a peer may take its time to answer
+            asyncio.get_running_loop().call_later(1.0, writer.transport.abort)
+
+    def _answer_to(self, address: str, request: link_pb2.EnrolRequest) -> link_pb2.EnrolReply:
+        if request.request and (wait_s := self.door.wait_s(address)):
+            self._service.counts["turned_away"] += 1
+            text = f"Too many attempts from this address failed. Try again in {wait_s:.0f} s."
+            return link_pb2.EnrolReply(refusal=text, later=True)
+        reply = self.answer(request)
+        if reply.refusal and not reply.later:
+            self.door.refused(address)
+        return reply
 
     def answer(self, request: link_pb2.EnrolRequest) -> link_pb2.EnrolReply:
         """Return what a request is worth: the authority, a certificate, or why not."""
@@ -96,13 +109,17 @@ class Enrolment:
                 )
             check_clock(request.clock)
             name = "".join(c for c in request.name if c.isprintable())[:64]
-            certificate, fingerprint = authority.issue_device(request.request)
+            days = self._service.config.certificate_days
+            certificate, fingerprint = authority.issue_device(request.request, days)
             place, certificate = self._service.registry.redeem(
                 request.secret, fingerprint, certificate, name, time.time()
             )
         except ProtocolError as error:
             self._service.counts["refused"] += 1
             return link_pb2.EnrolReply(refusal=str(error))
+        except RunError as error:  # of the server's own making
+            self._service.counts["faults"] += 1
+            return link_pb2.EnrolReply(refusal=str(error), later=True)
         self._service.counts["enrolled"] += 1
         self._service.seat(place)
         return link_pb2.EnrolReply(

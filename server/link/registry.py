@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from phloem.errors import ConfigError, ProtocolError
+from phloem.errors import ConfigError, ProtocolError, RunError
 from phloem.link.stream import short_hash
 
 SECRET_BYTES = 16
+BUSY_S = 2.0
+"""How long another process may have the file before that is an error; devices wait meanwhile."""
 
 _SQL = """
 CREATE TABLE IF NOT EXISTS place (
@@ -48,7 +54,11 @@ class Place:
 
 
 class Registry:
-    """The places and tokens of one link."""
+    """The places and tokens of one link; any thread may ask.
+
+    Every question raises RunError where the file cannot be read or written any more: locked by another
+    process, on a full disk, damaged. Nothing is half written then, and the same question may do later.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it.
@@ -56,8 +66,11 @@ class Registry:
         Raises:
             ConfigError: it cannot be read or written.
         """
+        self._path, self._lock = path, threading.RLock()
         try:
-            self._sqlite = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+            self._sqlite = sqlite3.connect(
+                path, isolation_level=None, timeout=BUSY_S, check_same_thread=False
+            )
             self._sqlite.execute("PRAGMA synchronous = FULL")
             self._sqlite.executescript(_SQL)
         except sqlite3.Error as error:
@@ -73,22 +86,22 @@ class Registry:
 
     def next_boot(self) -> int:
         """Return how often the link was started, this time included."""
-        [(boot,)] = self._sqlite.execute(
+        [(boot,)] = self._ask(
             "INSERT INTO counter VALUES ('boot', 1)"
             " ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"
-        ).fetchall()
+        )
         return int(boot)
 
     def run_id(self, directory: Path) -> int:
         """Return the number of the run in this folder: the same when it is resumed, never that of another."""
         row = (str(directory.resolve()), secrets.randbits(62) + 1)
-        self._sqlite.execute("INSERT OR IGNORE INTO run VALUES (?, ?)", row)
-        [(number,)] = self._sqlite.execute("SELECT id FROM run WHERE directory = ?", row[:1]).fetchall()
+        self._ask("INSERT OR IGNORE INTO run VALUES (?, ?)", *row)
+        [(number,)] = self._ask("SELECT id FROM run WHERE directory = ?", row[0])
         return int(number)
 
     def places(self) -> list[Place]:
         """Return the places that have a device."""
-        rows = self._sqlite.execute(
+        rows = self._ask(
             "SELECT place, node, name, epoch FROM place WHERE fingerprint IS NOT NULL ORDER BY place"
         )
         return [Place(*row) for row in rows]
@@ -96,13 +109,11 @@ class Registry:
     def make_token(self, place: int, expires_at: float) -> bytes:
         """Return a new secret that lets one device take a place."""
         node = short_hash(self._salt + place.to_bytes(8, "little"))
-        self._sqlite.execute(
-            "INSERT OR IGNORE INTO place (place, node, name) VALUES (?, ?, ?)",
-            (place, node, f"device-{place}"),
+        self._ask(
+            "INSERT OR IGNORE INTO place (place, node, name) VALUES (?, ?, ?)", place, node, f"device-{place}"
         )
         secret = secrets.token_bytes(SECRET_BYTES)
-        row = (sha256(secret).digest(), place, expires_at)
-        self._sqlite.execute("INSERT INTO token VALUES (?, ?, ?, NULL)", row)
+        self._ask("INSERT INTO token VALUES (?, ?, ?, NULL)", sha256(secret).digest(), place, expires_at)
         return secret
 
     def redeem(
@@ -110,54 +121,73 @@ class Registry:
     ) -> tuple[Place, bytes]:
         """Give a token's place to the device with this key; return the place and the device's certificate.
 
-        The same key may ask again, for the answer may have been lost, and gets the same certificate.
+        The same key may ask again, for the answer may have been lost, and gets the same certificate. A secret
+        is found by its hash, so the time that takes says nothing about how much of a guess was right.
 
         Raises:
             ProtocolError: the token is unknown, expired, or was used with another key.
         """
         key = sha256(secret).digest()
-        found = self._sqlite.execute(
-            "SELECT place, expires_at, used_by FROM token WHERE secret_sha256 = ?", (key,)
-        ).fetchone()
-        if found is None:
+        rows = self._ask("SELECT place, expires_at, used_by FROM token WHERE secret_sha256 = ?", key)
+        if not rows:
             raise ProtocolError("The join token should be one this server printed. It knows no such token.")
-        place, expires_at, used_by = found
+        [(place, expires_at, used_by)] = rows
         if used_by is not None and used_by != fingerprint:
             raise ProtocolError("A join token is good for one device. This one was used: ask for another.")
         if used_by is None:
             if now > expires_at:
                 raise ProtocolError("The join token has expired: ask for another.")
-            self._sqlite.execute("BEGIN IMMEDIATE")
-            try:
-                self._sqlite.execute(
-                    "UPDATE token SET used_by = ? WHERE secret_sha256 = ?", (fingerprint, key)
-                )
-                self._sqlite.execute(
+            with self._whole():
+                self._ask("UPDATE token SET used_by = ? WHERE secret_sha256 = ?", fingerprint, key)
+                self._ask(
                     "UPDATE place SET fingerprint = ?, certificate = ?, name = ? WHERE place = ?",
-                    (fingerprint, certificate, name or f"device-{place}", place),
+                    fingerprint,
+                    certificate,
+                    name or f"device-{place}",
+                    place,
                 )
-                self._sqlite.execute("COMMIT")
-            except sqlite3.IntegrityError:
-                self._sqlite.execute("ROLLBACK")
-                raise ProtocolError("This device has a place already: one key, one place.") from None
-        row = self._sqlite.execute(
-            "SELECT place, node, name, epoch, certificate FROM place WHERE place = ?", (place,)
-        ).fetchone()
+        [row] = self._ask("SELECT place, node, name, epoch, certificate FROM place WHERE place = ?", place)
         return Place(*row[:4]), row[4]
+
+    def renew(self, place: int, certificate: bytes) -> None:
+        """Keep the new certificate of a place's device."""
+        self._ask("UPDATE place SET certificate = ? WHERE place = ?", certificate, place)
 
     def admit(self, fingerprint: bytes) -> Place | None:
         """Return the place of the device with this key, if it has one."""
-        row = self._sqlite.execute(
-            "SELECT place, node, name, epoch FROM place WHERE fingerprint = ?", (fingerprint,)
-        ).fetchone()
-        return None if row is None else Place(*row)
+        rows = self._ask("SELECT place, node, name, epoch FROM place WHERE fingerprint = ?", fingerprint)
+        return Place(*rows[0]) if rows else None
 
     def note_epoch(self, place: int, epoch: bytes) -> None:
         """Remember which journal a device has."""
-        self._sqlite.execute("UPDATE place SET epoch = ? WHERE place = ?", (epoch, place))
+        self._ask("UPDATE place SET epoch = ? WHERE place = ?", epoch, place)
 
     def expel(self, place: int) -> None:
         """Close the link to a place's device; a new token lets another take the place."""
-        self._sqlite.execute(
-            "UPDATE place SET fingerprint = NULL, certificate = NULL WHERE place = ?", (place,)
-        )
+        self._ask("UPDATE place SET fingerprint = NULL, certificate = NULL WHERE place = ?", place)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Write all that the block writes, or nothing of it."""
+        with self._lock:
+            self._ask("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._ask("COMMIT")
+            except BaseException:
+                if self._sqlite.in_transaction:
+                    self._sqlite.execute("ROLLBACK")
+                raise
+
+    def _ask(self, sql: str, *values: object) -> list[Any]:
+        try:
+            with self._lock:
+                return self._sqlite.execute(sql, values).fetchall()
+        except sqlite3.IntegrityError:  # of what is written here, only a key can be there already
+            raise ProtocolError("This device has a place already: one key, one place.") from None
+        except sqlite3.Error as error:
+            raise RunError(
+                f"The link's registry {str(self._path)!r} should be a file phloem can read and write. "
+                f"Found: {error}. Make room on its disk, stop who else has it, or take it from a copy; then "
+                "try again."
+            ) from None

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from phloem.errors import ConfigError, ProtocolError
+from phloem.errors import ConfigError, ProtocolError, RunError
 from phloem.link.stream import METHOD
 from phloem.proto import link_pb2
 from phloem.server.link.authority import Authority, fingerprint_of, server_identity
@@ -209,6 +209,9 @@ class LinkService:
             await refuse(context, error)
         except TimeoutError as error:
             await refuse(context, error, code=grpc.StatusCode.DEADLINE_EXCEEDED)
+        except RunError as error:  # of the server's own making: the device tries again
+            self.counts["faults"] += 1
+            await refuse(context, error, code=grpc.StatusCode.UNAVAILABLE)
         except Replaced as error:
             await refuse(context, error, code=grpc.StatusCode.ABORTED)
         except PermissionError as error:
@@ -237,10 +240,20 @@ class LinkService:
             # A device whose network changed comes back before its old connection is known to be dead.
             self.counts["replaced"] += 1
             old.replaced.set()
-        seat.session = Session(seat, context, self._on_arrival, Meter(context.peer()), self.counts)
+        meter = Meter(context.peer())
+        seat.session = Session(seat, context, self._on_arrival, meter, self.counts, self._renew)
         if self._farewell is not None:  # it comes back from a connection that was cut under the farewell
             seat.session.outbox.put_nowait(self._farewell)
         return seat.session
+
+    def _renew(self, place: Place, request: bytes) -> bytes:
+        certificate, fingerprint = self.authority.issue_device(request, self.config.certificate_days)
+        found = self.registry.admit(fingerprint)
+        if found is None or found.place != place.place:
+            raise ProtocolError("A certificate should be renewed for the key that has it. Found another key.")
+        self.registry.renew(place.place, certificate)
+        self.counts["renewed"] += 1
+        return certificate
 
 
 def _options(config: LinkConfig) -> list[tuple[str, int]]:

@@ -24,6 +24,9 @@ from phloem.server.link.mailbox import Mailbox, Parcel, Verdict
 from phloem.server.link.meter import Meter
 from phloem.server.link.registry import Place
 
+RENEWAL_S = 3000.0
+"""How often a device may ask for a new certificate; it asks once an hour at most, by its own clock."""
+
 Context = Any
 """gRPC's ServicerContext of a stream of bytes both ways; gRPC ships no types for it."""
 
@@ -59,6 +62,10 @@ class Terms:
     most_bytes: int
 
 
+Letter = Parcel | link_pb2.Farewell | link_pb2.Renewed | Dismissed
+"""What a session sends, or how it ends."""
+
+
 @dataclass
 class Seat:
     """A place as the running server knows it: its mailbox, and the stream that serves it now."""
@@ -88,7 +95,9 @@ class Session:
     on_arrival: Callable[[Arrival], None]
     meter: Meter
     counts: Counter[str]
-    outbox: asyncio.Queue[Parcel | link_pb2.Farewell | Dismissed] = field(default_factory=asyncio.Queue)
+    renew: Callable[[Place, bytes], bytes]
+    """Returns a new certificate for the device in a place, given its request."""
+    outbox: asyncio.Queue[Letter] = field(default_factory=asyncio.Queue)
     replaced: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the same device has come in again."""
 
@@ -128,6 +137,9 @@ class Session:
             if isinstance(parcel, link_pb2.Farewell):
                 await self.context.write(link_pb2.Down(farewell=parcel).SerializeToString())
                 return
+            if isinstance(parcel, link_pb2.Renewed):
+                await self.context.write(link_pb2.Down(renewed=parcel).SerializeToString())
+                continue
             if parcel.id not in mailbox.waiting:
                 continue  # withdrawn before its turn
             task = link_pb2.Task(
@@ -143,10 +155,19 @@ class Session:
         raise Replaced("This device has come in again on another connection, which now serves it.")
 
     async def _receive(self) -> None:
-        inflater, meter = Inflater(), self.meter
+        inflater, meter, renewed_at = Inflater(), self.meter, float("-inf")
         while (raw := await self.context.read()) is not grpc.aio.EOF:
             up = link_pb2.Up()
             parse(up, raw)
+            if up.WhichOneof("kind") == "renewal":
+                if time.monotonic() < renewed_at + RENEWAL_S:
+                    raise ProtocolError(
+                        f"A certificate should be renewed once in {RENEWAL_S:g} s. Found another Renewal."
+                    )
+                renewed_at = time.monotonic()
+                certificate = self.renew(self.seat.place, up.renewal.request)
+                self.outbox.put_nowait(link_pb2.Renewed(certificate=certificate))
+                continue
             if up.WhichOneof("kind") != "answer":
                 raise ProtocolError("After its Hello a device should send answers. Found something else.")
             answer = up.answer
