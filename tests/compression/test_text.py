@@ -95,7 +95,7 @@ def test_what_cannot_work_is_refused_at_once(text: str, complaint: str) -> None:
 def test_a_codec_is_a_text(found: object) -> None:
     """Whoever passes on a setting that is not there, or a codec already made, is told."""
     with pytest.raises(CodecError, match="A codec should be a text such as"):
-        codec(found)  # type: ignore[arg-type]
+        codec(found)
 
 
 def test_names_are_written_once() -> None:
