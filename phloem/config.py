@@ -34,8 +34,8 @@ __all__ = [
     "Experiment",
     "LinkConfig",
     "ModelConfig",
-    "RunConfig",
     "NetworkConfig",
+    "RunConfig",
     "Scalar",
     "ServerConfig",
     "UplinkConfig",
@@ -59,13 +59,13 @@ class Experiment(Section):
     downlink: DownlinkConfig = DownlinkConfig()
     server: ServerConfig = ServerConfig()
     link: LinkConfig = LinkConfig()
+    network: NetworkConfig = NetworkConfig()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="after")
     def _honest_replies_pass(self) -> Self:
         asked, most = self.client.samples_per_round, self.server.max_samples
         if asked > most:
-    network: NetworkConfig = NetworkConfig()
             raise ValueError(
                 f"'client.samples_per_round' should be at most 'server.max_samples', or every reply is "
                 f"rejected. Found {asked} and {most}. Change one of them."
