@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from phloem.client.drift import Errors, error_bytes, watch
 from phloem.client.fisher import accumulate
 from phloem.client.replay import Buffer, admit, buffer_of, forget_before, recalled
@@ -27,6 +30,8 @@ class Memory:
     """What the drift detector has seen since its last alarm."""
     hasty: int = 0
     """For how many more rounds the learning rate is raised."""
+    spread: NDArray[np.float32] | None = None
+    """How far each input is usually missed, of a model that finds anomalies."""
 
 
 NO_MEMORY = Memory()

@@ -28,10 +28,10 @@ Scalars = dict[str, Any]
 Arrays = Mapping[str, NDArray[np.generic]]
 
 STATE, SENT = MESSAGE, f"{MESSAGE}.sent"
-MODEL, RESIDUAL, WARM, FISHER, REPLAY = (
-    f"{MESSAGE}.{part}" for part in ("model", "residual", "warm", "fisher", "replay")
+MODEL, RESIDUAL, WARM, FISHER, REPLAY, SPREAD = (
+    f"{MESSAGE}.{part}" for part in ("model", "residual", "warm", "fisher", "replay", "spread")
 )
-NAMES = (STATE, MODEL, RESIDUAL, WARM, FISHER, REPLAY, SENT)
+NAMES = (STATE, MODEL, RESIDUAL, WARM, FISHER, REPLAY, SPREAD, SENT)
 """Of every group there may be."""
 
 NUMBER_BYTES = 8
@@ -73,6 +73,7 @@ def to_plain(state: ClientState) -> Plain:
         RESIDUAL: state.codec.residual,
         WARM: state.codec.warm,
         FISHER: memory.fisher,
+        SPREAD: None if memory.spread is None else {"squares": memory.spread},
     }
     if (buffer := memory.buffer) is not None:
         numbers["ceiling"] = buffer.ceiling
@@ -100,7 +101,8 @@ def from_plain(plain: Plain) -> ClientState:
         residual, model, fisher = (_update(arrays.get(name)) for name in (RESIDUAL, MODEL, FISHER))
         codec = CodecState(residual, _update(arrays.get(WARM)) or {})
         errors = _bytes(numbers.get("errors", b""))
-        memory = Memory(_buffer(numbers, arrays), fisher, errors, _whole(numbers.get("hasty", 0)))
+        spread = (_update(arrays.get(SPREAD)) or {}).get("squares")
+        memory = Memory(_buffer(numbers, arrays), fisher, errors, _whole(numbers.get("hasty", 0)), spread)
         return ClientState(held, model, position, seq, codec, _pending(plain.scalars.get(SENT)), memory)
     except (KeyError, TypeError) as error:
         raise ProtocolError(f"The client's state should be as phloem left it. Found {error!r}.") from None

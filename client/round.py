@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from phloem.client.cap import fit
 from phloem.client.memory import Lesson, Memory, notice, pace, past_of, remember, remembers
 from phloem.client.plain import to_plain
+from phloem.client.spread import followed, judged
 from phloem.client.state import ClientState, Pending, settle
 from phloem.client.stream import Stream
 from phloem.client.synchronise import synchronise
@@ -27,7 +28,7 @@ from phloem.compression.ranking import MAGNITUDE
 from phloem.compression.update import FLOAT_BYTES, Update, is_finite, norm, subtract
 from phloem.config import ClientConfig
 from phloem.learning import Model, Scores
-from phloem.measures.histogram import pack_counts
+from phloem.measures.histogram import count_scores, pack_counts
 from phloem.protocol import Instruction, Reply
 from phloem.seeds import derive
 from phloem.sources import Samples
@@ -94,14 +95,15 @@ def train_round(
         skipped=stream.skipped(begun, position),
         class_counts=b"",
     )
-    reply = _in_detail(reply, device, samples, scores)
+    reply = _in_detail(reply, device, samples, scores, state.memory)
     state = replace(state, position=position)
     if len(samples) == 0:
         return reply, b"", state
 
     if stream.delay:
         samples = stream.labelled(begun, position)
-        scores = device.learner.score(base, samples) if device.config.detector != "none" else scores
+        if device.config.detector != "none" or scores.squares is not None:
+            scores = device.learner.score(base, samples)
     lots = derive(instruction.seed, device.client, "lots")
     lesson = Lesson(samples, max(0, begun - stream.delay), lots)
     weights, memory, alarms = _learn(device, base, lesson, scores, state.memory, seed)
@@ -142,8 +144,11 @@ def _learn(
     """Return the weights after the lesson, what is remembered, and how many alarms the scores raised."""
     config, samples = device.config, lesson.samples
     memory, alarms = notice(memory, scores, lesson.start + len(samples), config)
+    learned = np.flatnonzero(samples.y == 0) if config.normal_only else np.arange(len(samples))
+    if scores.squares is not None:
+        memory = replace(memory, spread=followed(memory.spread, scores.squares[learned]))
     if config.normal_only:
-        samples = samples.take(np.flatnonzero(samples.y == 0))
+        samples = samples.take(learned)
         lesson = replace(lesson, samples=samples)
     weights = device.learner.learn(base, samples, pace(memory, config), seed, past_of(memory))
     if remembers(config):
@@ -157,16 +162,19 @@ def _fidelity(owed: Update, delivered: Update) -> float:
     return min(max(1.0 - norm(subtract(owed, delivered)) ** 2 / energy, 0.0), 1.0) if energy > 0 else 1.0
 
 
-def _in_detail(reply: Reply, device: Device, samples: Samples, scores: Scores) -> Reply:
+def _in_detail(reply: Reply, device: Device, samples: Samples, scores: Scores, memory: Memory) -> Reply:
     """Return the reply with what takes more than a number to say, where somebody asked for it."""
 
     def counts(classes: NDArray[np.int64]) -> bytes:
         return np.bincount(classes, minlength=device.learner.classes).astype("<u4").tobytes()
 
     predicted = scores.predicted if device.config.report_predictions else None
+    found = b""
+    if scores.squares is not None:
+        found = pack_counts(count_scores(judged(scores.squares, memory.spread), samples.y != 0))
     return replace(
         reply,
         class_counts=counts(samples.y) if device.reports_classes or predicted is not None else b"",
         predicted_counts=b"" if predicted is None else counts(predicted),
-        score_histogram=b"" if scores.histogram is None else pack_counts(scores.histogram),
+        score_histogram=found,
     )

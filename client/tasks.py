@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from phloem.config import ModelConfig
 from phloem.learning import Scores
-from phloem.measures.histogram import count_scores
 
 TEMPERATURE = 2.0
 """How soft a teacher's predictions are made before they are compared."""
@@ -80,7 +79,7 @@ class Classification:
 
 
 class Reconstruction:
-    """Mean squared error of the rebuilt inputs, which is a sample's anomaly score; label 0 is normal."""
+    """Mean squared error of the rebuilt inputs: how a sample is missed tells anomalies."""
 
     def output_shape(self, input_shape: tuple[int, ...], classes: int) -> tuple[int, ...]:
         """Return the shape of the inputs."""
@@ -95,18 +94,19 @@ class Reconstruction:
         return functional.mse_loss(outputs, teacher)
 
     def score(self, parts: Iterable[Part]) -> Scores:
-        """Return the mean score, and how scores are spread among normal samples and others."""
-        errors, labels = [], []
-        for outputs, x, y in parts:
-            errors.append(functional.mse_loss(outputs, x, reduction="none").flatten(1).mean(1).cpu().numpy())
-            labels.append(y.cpu().numpy())
-        scores, normal = np.concatenate(errors), np.concatenate(labels) == 0
+        """Return the mean error, each sample's, and each input's."""
+        missed = [
+            functional.mse_loss(outputs, x, reduction="none").flatten(1).cpu().numpy()
+            for outputs, x, _ in parts
+        ]
+        squares = np.concatenate(missed)
+        errors = squares.mean(axis=1)
         return Scores(
-            loss=float(scores.mean(dtype=np.float64)),
+            loss=float(errors.mean(dtype=np.float64)),
             correct=0,
-            samples=len(scores),
-            errors=scores,
-            histogram=count_scores(scores, ~normal),
+            samples=len(errors),
+            errors=errors,
+            squares=squares,
         )
 
 

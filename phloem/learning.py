@@ -34,10 +34,9 @@ class Scores:
     predicted: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     """Each sample's largest logit; None of a model that finds anomalies."""
     errors: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
-    """What a drift detector watches, a number a sample: 0 for a hit and 1 for a miss, or its score."""
-    histogram: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
-    """Of a model that finds anomalies: its scores of normal samples and of others, as counted by
-    `phloem.measures.histogram`."""
+    """What a drift detector watches, a number a sample: 0 for a hit and 1 for a miss, or its mean square."""
+    squares: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """Of a model that finds anomalies: how far it misses each input of each sample, squared, `(n, inputs)`."""
 
     @property
     def accuracy(self) -> float:

@@ -16,7 +16,6 @@ from phloem.client.tasks import CLASSIFICATION, RECONSTRUCTION, TEMPERATURE
 from phloem.compression.update import Update, digest, norm, subtract
 from phloem.config import ClientConfig, ModelConfig
 from phloem.learning import Past
-from phloem.measures.histogram import count_scores
 from phloem.seeds import generator
 from phloem.sources import Samples
 
@@ -155,15 +154,15 @@ def test_bfloat16_computes_coarsely_and_keeps_the_weights_fine() -> None:
     assert 0 < apart < 0.1
 
 
-def test_reconstruction_scores_each_sample_by_its_own_error() -> None:
-    """Protects PR-AUC: mean squared error a sample, normal ones apart from all others, nothing classified."""
+def test_reconstruction_tells_each_samples_error_and_each_inputs() -> None:
+    """Protects what anomaly scores are made of; nothing is classified."""
     x = torch.tensor([[0.0, 0.0], [1.0, 1.0], [3.0, 0.0]])
     outputs, y = torch.zeros(3, 2), torch.tensor([0, 2, 1])
     scores = RECONSTRUCTION.score([(outputs[:2], x[:2], y[:2]), (outputs[2:], x[2:], y[2:])])
     assert scores.errors is not None
-    assert scores.histogram is not None
+    assert scores.squares is not None
     np.testing.assert_allclose(scores.errors, [0, 1, 4.5])
-    np.testing.assert_array_equal(scores.histogram, count_scores([0, 1, 4.5], [0, 1, 1]))
+    np.testing.assert_allclose(scores.squares, [[0, 0], [1, 1], [9, 0]])
     assert (scores.correct, scores.samples, scores.predicted) == (0, 3, None)
     assert scores.loss == pytest.approx(5.5 / 3)
     assert float(RECONSTRUCTION.loss(outputs, x, y)) == pytest.approx(scores.loss)

@@ -10,7 +10,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from phloem.client.memory import NO_MEMORY, Memory, notice, pace
-from phloem.client.plain import to_plain
+from phloem.client.plain import from_plain, to_plain
 from phloem.client.records import read_state, write_state
 from phloem.client.replay import buffer_of
 from phloem.client.round import Device, train_round
@@ -249,6 +249,12 @@ def test_anomalies_are_scored_and_not_learned() -> None:
     reply, blob, state = train_round(chosen, asked, chain, ClientState())
     assert unpack_counts(reply.score_histogram).sum(1).tolist() == [96, 32]
     assert (reply.correct, len(state.memory.errors)) == (0, 128)
+    missed = learner.score(base, mixed.take(np.flatnonzero(mixed.y == 0))).squares
+    assert missed is not None
+    assert state.memory.spread is not None
+    usual = missed.mean(axis=0)  # of normal samples alone
+    np.testing.assert_allclose(state.memory.spread, usual, rtol=1e-5)
+    np.testing.assert_array_equal(from_plain(to_plain(state)).memory.spread, state.memory.spread)
     step = codec("dense").decode(blob, learner.schema)
     alone = learner.learn(base, mixed.take(np.flatnonzero(mixed.y == 0)), chosen.config, seed=0)
     trained = {name: base[name] + step[name] for name in base}
