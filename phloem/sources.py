@@ -53,9 +53,14 @@ def open_federation(data: DataConfig, seed: int) -> Federation:
     except Exception as error:
         if name in BUILT_IN:
             raise  # a fault of ours: its traceback is wanted
-        where = extract_tb(error.__traceback__)[-1]
         raise DataError(
             f"`data.source`, {data.source!r}, should return a Federation. Found that it raised "
-            f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno}). Correct it there."
+            f"{raised(error)}. Correct it there."
         ) from error
     return checked(federation, data.source)
+
+
+def raised(error: Exception) -> str:
+    """Return what the user's code raised, and where."""
+    where = extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"

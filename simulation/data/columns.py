@@ -2,9 +2,9 @@
 
 The label is the column that `data.label` names, or `label` or `y`; whole numbers from 0 up stay as they are,
 anything else is a name of a class, numbered in sorted order. The column of a natural partition, `client`, and
-the one that `data.time` names are no inputs; all others are. A column is of numbers if more than half of its
-cells are; a cell of it that is not a number is NaN, and its row bad. Other columns are of categories:
-refused, or one column for each that occurs, with `data.categories=onehot`.
+the one that `data.time` names are no inputs; all others are. A column is of numbers if half of its
+cells are, or more; a cell of it that is not a number is NaN, and its row bad. Other columns are of
+categories: refused, or one column for each that occurs, with `data.categories=onehot`.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ def layout_of(frame: Frame, data: DataConfig, ids_name: str | None, where: str) 
     Raises:
         DataError: there is no label or no input, or a column of categories that should be refused.
     """
-    label = data.label or next((name for name in LABELS if name in frame), "")
+    wanted = (data.label,) if data.label else LABELS
+    label = next((name for name in wanted if name in frame), "")
     if label not in frame:
         raise DataError(
-            f"{where} should have a column of labels, {data.label or ' or '.join(LABELS)!r}. Found the "
-            "columns "
+            f"{where} should have a column of labels, {' or '.join(map(repr, wanted))}. Found the columns "
             f"{', '.join(frame):.200}. Name it with `data.label`."
         )
     for name, setting in ((data.time, "data.time"), (ids_name or "", "the partition 'natural'")):

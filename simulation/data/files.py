@@ -86,6 +86,11 @@ def read_head(path: str, count: int | None) -> Head:
     with Path(path).open("rb") as file:
         first = file.readline(LONGEST_LINE)
         names = tuple(name.strip() for name in cells_of(first.removeprefix(b"\xef\xbb\xbf"), path))
+        if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), "")):
+            raise DataError(
+                f"{path} should have commas between its cells, and points in its numbers. Found {other!r} in "
+                f"{names[0]!r:.200}. Write it so, as with pandas' `to_csv`."
+            )
         twice = [name for name in names if names.count(name) > 1]
         if twice or not all(names) or not names:
             found = f"{twice[0]!r} {names.count(twice[0])} times in" if twice and twice[0] else "no name in"
@@ -114,8 +119,10 @@ def cells_of(line: bytes, path: str) -> tuple[str, ...]:
     try:
         return tuple(next(csv.reader([line.decode("utf-8")], strict=True), ()))
     except (UnicodeDecodeError, csv.Error) as error:
+        begins = line.decode("utf-8", "replace").strip()[:40]
         raise DataError(
-            f"{path} should be lines of CSV in UTF-8, each row on one line. Found: {error}. Write it so."
+            f"{path} should be lines of CSV in UTF-8, each row on one line. Found {begins!r}: "
+            f"{str(error).partition(' - ')[0]}. Write it so."
         ) from error
 
 

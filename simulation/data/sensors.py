@@ -32,6 +32,7 @@ from phloem.references import load_reference
 from phloem.scenario import scenario
 from phloem.simulation.data.play import play
 from phloem.simulation.data.table import NO_LABEL
+from phloem.sources import raised
 
 KEPT = 4096
 """Rows that are kept to be read again: an instruction may come twice, and a label late."""
@@ -62,15 +63,19 @@ class SensorFeed:
         Rows that are not kept any more are asked of the generator again, from `start` on.
 
         Raises:
-            DataError: what it yields is no sample, or a bad one and those are refused.
+            DataError: it raises, or what it yields is no sample, or a bad one and those are refused.
         """
         with self.lock:
             if self.source is None or not self.following - len(self.rows) <= start <= self.following:
-                self.source = iter(self.open(self.client, start))
+                self.source = opened(self.open, self.client, start, self.where)
                 self.rows.clear()
                 self.following = start
             while self.following < start + count:
-                found = next(self.source, None)
+                try:
+                    found = following(self.source, self.where)
+                except DataError:
+                    self.source = None  # what has raised is at its end: the next reading opens another
+                    raise
                 if found is None:
                     break
                 self.rows.append(self._row(found))
@@ -91,7 +96,7 @@ class SensorFeed:
                 f"{self.where} should yield inputs of shape {self.shape}. Found {x.shape}. "
                 "Yield them all alike, or set `data.shape`."
             )
-        if np.isfinite(x).all() and y == int(y) and 0 <= y < self.classes:
+        if np.isfinite(x).all() and 0 <= y < self.classes and y == int(y):
             return x, int(y)
         if self.refuse:
             raise DataError(
@@ -118,7 +123,37 @@ def sample_of(found: Any, where: str) -> tuple[NDArray[np.float32], float]:
             f"{where} should yield (x, y), or rows of numbers of which the last is the label. Found "
             f"{type(found).__name__}: {error}. Change what it yields."
         ) from error
-    return inputs, label if np.isfinite(label) else float("inf")
+    return inputs, label
+
+
+def opened(function: Opened, client: int, start: int, where: str) -> Iterator[Any]:
+    """Call the user's function.
+
+    Raises:
+        DataError: it raised, or returns nothing that can be gone through.
+    """
+    try:
+        return iter(function(client, start))
+    except Exception as error:
+        raise DataError(
+            f"{where} should be a generator of samples, called with a client's number and a first row. "
+            f"Found that it raised {raised(error)}. Correct it there."
+        ) from error
+
+
+def following(source: Iterator[Any], where: str) -> Any:
+    """Return what the user's generator yields next; None at its end.
+
+    Raises:
+        DataError: it raised.
+    """
+    try:
+        return next(source, None)
+    except Exception as error:
+        raise DataError(
+            f"{where} should yield samples for as long as there are some. Found that it raised "
+            f"{raised(error)}. Correct it there."
+        ) from error
 
 
 def federate_sensors(data: DataConfig, seed: int) -> Federation:
@@ -157,7 +192,7 @@ def federate_sensors(data: DataConfig, seed: int) -> Federation:
 
 
 def _first_shape(function: Opened, reference: str) -> tuple[int, ...]:
-    found = next(iter(function(0, 0)), None)
+    found = following(opened(function, 0, 0, reference), reference)
     if found is None:
         raise DataError(
             f"{reference!r} should yield a sample to see what one looks like. Found none. Set `data.shape`."

@@ -126,7 +126,8 @@ def refuse_rows(bad: NDArray[np.bool_], where: str) -> None:
         first = int(bad.argmax())
         raise DataError(
             f"{where} should be finite in float32, each row with a label. Found {int(bad.sum())} bad rows, "
-            f"the first is row {first}. Correct them, or set `data.bad_rows` to 'drop' or 'impute'."
+            f"the first is row {first}, counted from 0. Correct them, or set `data.bad_rows` to "
+            "'drop' or 'impute'."
         )
 
 

@@ -83,7 +83,9 @@ def test_a_cell_that_is_no_number_makes_its_row_bad(tmp_path: Path) -> None:
     table = read(tmp_path, text)
     assert np.flatnonzero(np.isnan(table.x).any(axis=1)).tolist() == [1, 2, 5, 7]
     assert table.y.tolist() == [0, 1, 0, NO_LABEL, 1, NO_LABEL, 0, 1, 0]
-    with pytest.raises(DataError, match=r"Found 6 bad rows, the first is row 1\..*'drop' or 'impute'"):
+    with pytest.raises(
+        DataError, match=r"Found 6 bad rows, the first is row 1, counted from 0\..*'drop' or 'impute'"
+    ):
         all_rows(tmp_path, text)
     kept = all_rows(tmp_path, text, bad_rows="drop")
     assert kept.shares[0].x[:, 0].tolist() == [1, 9, 4]
@@ -121,9 +123,11 @@ def test_labels_outside_of_the_classes_asked_for_are_bad(tmp_path: Path) -> None
         ("a,,label\n1,2,0\n", "Found no name in"),
         ("a,label\n", "2 classes at least. Found 0 rows"),
         ("a,label\n1,0\n2,0\n", "2 classes at least. Found 2 rows of 1"),
-        ("a,b\n1,0\n", "column of labels, 'label or y'. Found the columns a, b"),
+        ("a,b\n1,0\n", "column of labels, 'label' or 'y'. Found the columns a, b"),
+        ("a;b;label\n0,5;1;0\n", r"commas between its cells.* Found ';' in 'a;b;label'"),
+        ("a\tlabel\n1\t0\n", r"commas between its cells"),
         ("label\n1\n", "should have a column of inputs"),
-        ('a,label\n"1,0\n', "each row on one line"),
+        ('a,label\n"1,0\n', "each row on one line. Found '\"1,0': unexpected end"),
         ("a,label\n\x80\n".encode("latin-1").decode("latin-1"), "2 classes"),
     ],
 )

@@ -35,6 +35,18 @@ def nothing(client, start):
 def words(client, start):
     yield "a sample", "good"
 
+def unplugged(client, start):
+    yield from ([row, 0] for row in range(start, 3))
+    if client == 0:
+        raise OSError("no such device")
+    yield [3.0, float("nan")]
+
+def no_generator(client, start):
+    return 5
+
+def one_argument(client):
+    yield [1.0], 0
+
 def changing(client, start):
     yield [1.0], 0
     yield [1.0, 2.0], 0
@@ -120,6 +132,8 @@ def test_bad_rows_are_refused_or_counted() -> None:
         ("readings", {"classes": 0}, r"`data.classes` should be 2 or more"),
         ("nothing", {}, r"should yield a sample .* Set `data.shape`"),
         ("words", {}, r"should yield \(x, y\), or rows"),
+        ("no_generator", {}, "should be a generator of samples, .* raised TypeError"),
+        ("one_argument", {}, r"raised TypeError: one_argument\(\) takes 1 .* \(.*, line"),
         ("readings", {"scenario": "swap"}, "Found a stream that goes on"),
     ],
 )
@@ -131,6 +145,25 @@ def test_a_generator_that_cannot_work_is_refused(
         opened(function, **settings)
     with pytest.raises(ConfigError, match=r"nothing of this name"):
         opened("nobody")
+
+
+def test_a_generator_that_raises_says_where_and_is_opened_again() -> None:
+    """A sensor that comes back is read on; one that ended by an error would look like a stream's end."""
+    feed = opened("unplugged", shape=(1,)).feeds[0]
+    for _ in range(2):
+        with pytest.raises(
+            DataError, match=r"raised OSError: no such device \(.*users_sensors.*, line \d+\)"
+        ):
+            feed.read(0, 9)
+    assert feed.read(0, 3)[0].x[:, 0].tolist() == [0, 1, 2]
+
+
+def test_a_label_that_is_no_number_makes_its_row_bad() -> None:
+    """As a cell of a file would."""
+    with pytest.raises(DataError, match="Found a bad row, number 3, with the label nan"):
+        opened("unplugged", shape=(1,)).feeds[1].read(0, 9)
+    samples, after = opened("unplugged", shape=(1,), bad_rows="drop").feeds[1].read(0, 9)
+    assert (samples.y.tolist(), after) == ([0, 0, 0], 4)
 
 
 def test_inputs_that_change_their_shape_are_refused() -> None:
