@@ -1,4 +1,4 @@
-"""A round over a carrier that asks only once: who died is asked again, and nobody waits beyond what is needed."""
+"""A round over a carrier that asks only once: who died is asked again, who is late is not waited for."""
 
 from __future__ import annotations
 
@@ -45,9 +45,11 @@ class Engine(LocalGrid):
         self.activated: dict[int, int] = defaultdict(int)
 
     def get_nodes(self) -> list[Info]:
+        """Return the nodes that are there."""
         return [Info(node, str(self.activated[node])) for node in self.contexts if node not in self.gone]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Let each message meet its fate."""
         ids = []
         for message in messages:
             node = message.metadata.dst_node_id
@@ -96,7 +98,7 @@ def test_a_node_that_died_is_asked_again_when_it_is_back() -> None:
 
 
 def test_a_node_that_was_back_before_it_was_missed_is_asked_again() -> None:
-    """Protects a round from the engine's silence: the instruction went down with the node, and no error tells."""
+    """Protects a round from silence: the instruction went down with the node, and no error tells."""
     grid = Engine(3, {NODES[2]: [None, 0]})
     assert answers(ask(grid)) == NODES
 

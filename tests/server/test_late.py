@@ -11,7 +11,8 @@ from phloem.compression.update import digest
 from phloem.config import Experiment, ServerConfig
 from phloem.errors import ConfigError
 from phloem.server.late import beyond, needed, to_ask
-from phloem.server.round import Arrived, Outcome, aggregate, choose
+from phloem.server.round import aggregate, choose
+from phloem.server.state import Arrived, Outcome
 from tests.server.test_round import CLIENTS, EXPERIMENT, SETTING, STATE, VERSION, arrived, update
 
 FOUR = ServerConfig(clients_per_round=2, over_selection=2.0)

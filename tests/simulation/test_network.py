@@ -102,7 +102,7 @@ STORM = {
 
 
 def test_the_weather_is_the_seeds(tmp_path: Path) -> None:
-    """Protects equal runs: who is late, lost or away, and in which order the others come, is the same again."""
+    """Protects equal runs: who is late, lost or away, and in which order the others come, is the same."""
     experiment = EXPERIMENT.with_values(STORM)
     first = simulate(experiment, tmp_path / "first")
     assert hashes(first) == hashes(simulate(experiment, tmp_path / "second"))
