@@ -28,10 +28,10 @@ Scalars = dict[str, Any]
 Arrays = Mapping[str, NDArray[np.generic]]
 
 STATE, SENT = MESSAGE, f"{MESSAGE}.sent"
-MODEL, RESIDUAL, WARM, FISHER, REPLAY, SPREAD = (
-    f"{MESSAGE}.{part}" for part in ("model", "residual", "warm", "fisher", "replay", "spread")
+MODEL, RESIDUAL, WARM, FISHER, REPLAY, SPREAD, OWN = (
+    f"{MESSAGE}.{part}" for part in ("model", "residual", "warm", "fisher", "replay", "spread", "own")
 )
-NAMES = (STATE, MODEL, RESIDUAL, WARM, FISHER, REPLAY, SPREAD, SENT)
+NAMES = (STATE, MODEL, RESIDUAL, WARM, FISHER, REPLAY, SPREAD, OWN, SENT)
 """Of every group there may be."""
 
 NUMBER_BYTES = 8
@@ -74,6 +74,7 @@ def to_plain(state: ClientState) -> Plain:
         WARM: state.codec.warm,
         FISHER: memory.fisher,
         SPREAD: None if memory.spread is None else {"squares": memory.spread},
+        OWN: state.own,
     }
     if (buffer := memory.buffer) is not None:
         numbers["ceiling"] = buffer.ceiling
@@ -98,12 +99,12 @@ def from_plain(plain: Plain) -> ClientState:
     numbers, arrays = plain.scalars[STATE], plain.arrays
     try:
         held, position, seq = (_whole(numbers[key]) for key in ("held", "position", "seq"))
-        residual, model, fisher = (_update(arrays.get(name)) for name in (RESIDUAL, MODEL, FISHER))
+        residual, model, fisher, own = (_update(arrays.get(name)) for name in (RESIDUAL, MODEL, FISHER, OWN))
         codec = CodecState(residual, _update(arrays.get(WARM)) or {})
         errors = _bytes(numbers.get("errors", b""))
         spread = (_update(arrays.get(SPREAD)) or {}).get("squares")
         memory = Memory(_buffer(numbers, arrays), fisher, errors, _whole(numbers.get("hasty", 0)), spread)
-        return ClientState(held, model, position, seq, codec, _pending(plain.scalars.get(SENT)), memory)
+        return ClientState(held, model, position, seq, codec, _pending(plain.scalars.get(SENT)), memory, own)
     except (KeyError, TypeError) as error:
         raise ProtocolError(f"The client's state should be as phloem left it. Found {error!r}.") from None
 

@@ -47,6 +47,8 @@ class ClientState:
     codec: CodecState = EMPTY
     pending: Pending | None = None
     memory: Memory = NO_MEMORY
+    own: Update | None = None
+    """The client's own network, where logits travel and `model` is their consensus."""
 
 
 def settle(state: ClientState, acked_seq: int, schema: Schema) -> ClientState:
