@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from phloem.client.cap import fit
 from phloem.client.memory import Lesson, Memory, notice, pace, past_of, remember, remembers
+from phloem.client.peer import Peer
 from phloem.client.plain import to_plain
 from phloem.client.spread import followed, judged
 from phloem.client.state import ClientState, Pending, settle
@@ -25,7 +26,7 @@ from phloem.client.stream import Stream
 from phloem.client.synchronise import synchronise
 from phloem.compression.codec import Codec, codec
 from phloem.compression.ranking import MAGNITUDE
-from phloem.compression.update import FLOAT_BYTES, Update, is_finite, norm, subtract
+from phloem.compression.update import FLOAT_BYTES, Schema, Update, is_finite, norm, subtract
 from phloem.config import ClientConfig
 from phloem.learning import Model, Scores
 from phloem.measures.histogram import count_scores, pack_counts
@@ -48,6 +49,15 @@ class Device:
     """Makes the first version."""
     reports_classes: bool = False
     reports_fidelity: bool = False
+    scaled: bool = False
+    """Whether a part of the network makes up for the channels it lacks (`submodel.scaled`)."""
+    peer: Peer | None = None
+    """Where logits travel: who speaks them. Then `learner` is this client's own network."""
+
+    @property
+    def schema(self) -> Schema:
+        """The tensors that travel."""
+        return self.learner.schema if self.peer is None else self.peer.schema
 
 
 def train_round(
@@ -69,7 +79,7 @@ def train_round(
         return again.reply, again.blob, state
 
     started = time.perf_counter()
-    schema = device.learner.schema
+    schema = device.schema
     state = settle(state, instruction.acked_seq, schema)
     state = synchronise(state, instruction, chain, schema, device.steps, device.full, device.first)
     base = state.model
@@ -77,10 +87,14 @@ def train_round(
     decoded = time.perf_counter()
 
     seed = derive(instruction.seed, device.client, instruction.round)
+    own = base
+    if device.peer is not None:
+        own = device.peer.heard(base, state.own, seed)
+        device = replace(device, learner=device.peer.guided_by(base))
     stream, begun = device.stream, state.position
     asked = stream.arriving(instruction.round, device.config.samples_per_round)
     samples, position = stream.next(begun, asked)
-    scores = device.learner.score(base, samples)
+    scores = device.learner.score(own, samples)
     reply = Reply(
         client=device.client,
         round=instruction.round,
@@ -103,11 +117,14 @@ def train_round(
     if stream.delay:
         samples = stream.labelled(begun, position)
         if device.config.detector != "none" or scores.squares is not None:
-            scores = device.learner.score(base, samples)
+            scores = device.learner.score(own, samples)
     lots = derive(instruction.seed, device.client, "lots")
     lesson = Lesson(samples, max(0, begun - stream.delay), lots)
-    weights, memory, alarms = _learn(device, base, lesson, scores, state.memory, seed)
-    delta, uplink = subtract(weights, base), codec(instruction.codec)
+    weights, memory, alarms = _learn(device, own, lesson, scores, state.memory, seed)
+    said = weights
+    if device.peer is not None:
+        said, state = device.peer.says(weights, samples.y), replace(state, own=weights)
+    delta, uplink = subtract(said, base), codec(instruction.codec)
     importance = None
     if uplink.ranked_by != MAGNITUDE and is_finite(delta) and len(samples):
         owed = uplink.corrected(delta, state.codec)
