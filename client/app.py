@@ -13,9 +13,11 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from phloem.client.mod_durable import durable
+from phloem.client.peer import network_for, open_peer
 from phloem.client.records import read_state, write_state
 from phloem.client.round import Device, train_round
 from phloem.client.stream import stream_of
+from phloem.client.submodel import part_of
 from phloem.compression.codec import codec
 from phloem.config import Experiment, Scalar, from_flat
 from phloem.errors import ConfigError, PhloemError, ProtocolError
@@ -50,10 +52,10 @@ def greet(message: Message, context: Context) -> Message:
                 f"Client and server should speak one protocol. Found {VERSION} here, {hello.protocol} on the "
                 "server: install the same version of phloem on both."
             )
-        if hello.schema != device.learner.schema.fingerprint:
+        if hello.schema != device.schema.fingerprint:
             raise ProtocolError(
                 "Client and server should have the same model. Found another schema on the server: "
-                "compare the `model` and `data` sections on both sides."
+                "compare the `model`, `data` and `exchange` sections on both sides."
             )
         greeting = Greeting(client=device.client, first_hash=model_hash(device.first()))
         content = RecordDict({MESSAGE: ConfigRecord(greeting.to_mapping())})
@@ -71,7 +73,8 @@ def train(message: Message, context: Context) -> Message:
         if chain is None:
             raise ProtocolError("An instruction should come with a chain of frames. Found none.")
         state = read_state(context.state)
-        reply, blob, state = train_round(device_of(context), instruction, chain, state)
+        device = part_of(device_of(context), instruction.mask, state)
+        reply, blob, state = train_round(device, instruction, chain, state)
     except PhloemError as error:
         return refusal(error, message)
     write_state(context.state, state)
@@ -106,9 +109,9 @@ def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None, 
             f"{len(federation.shares)} clients of `data.clients`. Found {partition!r}: start the node with "
             f"--node-config 'partition-id=K', or set data.clients to the number of nodes."
         )
-    learner = open_learner(
-        experiment.model, federation.input_shape, federation.classes, device=experiment.client.device
-    )
+    model = network_for(experiment, partition)
+    learner = open_learner(model, federation.input_shape, federation.classes, device=experiment.client.device)
+    peer = open_peer(experiment, learner)
     return Device(
         client=str(partition),
         stream=stream_of(federation, 0 if own else partition, experiment.data.when_dry),
@@ -116,9 +119,11 @@ def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None, 
         config=experiment.client,
         steps=codec(experiment.downlink.codec),
         full=codec(experiment.downlink.anchor),
-        first=lambda: learner.initial(derive(experiment.run.seed, "model")),
-        reports_classes=experiment.server.distill.enabled,
+        first=(lambda: learner.initial(derive(experiment.run.seed, "model"))) if peer is None else peer.first,
+        reports_classes=experiment.server.distill.enabled or experiment.exchange.counts_classes,
         reports_fidelity=experiment.uplink.allocate == "bandit",
+        scaled=experiment.submodel.scaled,
+        peer=peer,
     )
 
 

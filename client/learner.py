@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from phloem.client.batches import length_of, passes
 from phloem.client.expected import Expected
 from phloem.client.fisher import diagonal
 from phloem.client.goal import Batch, Goal, Recall
 from phloem.client.importance import measure
 from phloem.client.models.build import build_model, codes_of, load_weights, seeded, weights_of
+from phloem.client.models.narrow import layout_of, narrowed, scale
 from phloem.client.optimizers import optimizer
 from phloem.client.tasks import Part, task_of
 from phloem.client.threads import one_thread
@@ -32,6 +34,7 @@ from phloem.errors import ConfigError
 from phloem.learning import NOTHING, Past, Scores
 from phloem.seeds import generator
 from phloem.sources import Samples
+from phloem.submodel import Layout, Submodel
 
 PREDICTED_AT_ONCE = 256  # a cnn is twice as fast as with 1024: its activations stay in the cache
 
@@ -48,8 +51,14 @@ def open_learner(
 
 
 @lru_cache(maxsize=16)
-def _learner(model: ModelConfig, input_shape: tuple[int, ...], classes: int, device: str) -> Learner:
-    return Learner(model, input_shape, classes, device)
+def _learner(
+    model: ModelConfig,
+    input_shape: tuple[int, ...],
+    classes: int,
+    device: str,
+    factors: tuple[tuple[str, float], ...] = (),
+) -> Learner:
+    return Learner(model, input_shape, classes, device, factors)
 
 
 class Learner:
@@ -60,8 +69,17 @@ class Learner:
     training thread a process, as torch has one generator for all of them.
     """
 
-    def __init__(self, model: ModelConfig, input_shape: tuple[int, ...], classes: int, device: str) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        input_shape: tuple[int, ...],
+        classes: int,
+        device: str,
+        factors: tuple[tuple[str, float], ...] = (),
+    ) -> None:
+        """`factors` are what the outputs of some layers are multiplied by, in a network that was cut."""
         self.model = model
+        self.factors = factors
         self.input_shape = input_shape
         self.classes = classes
         self.task = task_of(model)
@@ -76,6 +94,21 @@ class Learner:
             ) from error
         self.expected = Expected(input_shape, classes, codes_of(model, classes))
         self._own = threading.local()
+
+    @property
+    def layout(self) -> Layout:
+        """Where the channels of the hidden layers lie.
+
+        Raises:
+            ConfigError: this network cannot be cut.
+        """
+        return layout_of(self.model, self.schema)
+
+    def part(self, submodel: Submodel, *, scaled: bool) -> Learner:
+        """Return the learner for a narrower network, one for all submodels of the same sizes."""
+        factors = tuple(submodel.factors.items()) if scaled else ()
+        model = narrowed(self.model, submodel.sizes)
+        return _learner(model, self.input_shape, self.classes, str(self.device), factors)
 
     def initial(self, seed: int) -> Update:
         """Return untrained weights, the same for the same seed."""
@@ -123,7 +156,7 @@ class Learner:
             ConfigError: the user's network does not work on such a batch.
         """
         self.expected.check(samples)
-        batches = _passes(len(samples), config.batch_size, config.epochs, seed)
+        batches = passes(len(samples), config.batch_size, config.epochs, seed)
         goal = self._goal(weights, samples, config, past, seed)
         return self._descend(weights, goal, batches, config, seed, past.fisher)
 
@@ -224,7 +257,7 @@ class Learner:
                         gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
                     except (RuntimeError, ValueError) as error:
                         raise ConfigError(
-                            f"{self.model.name!r} should learn from {_length(batch)} samples at once. Found "
+                            f"{self.model.name!r} should learn from {length_of(batch)} samples at once. Found "
                             f"{type(error).__name__}: {error}. Change its layers or `client.batch_size`."
                         ) from error
                     rule.step(list(gradients))
@@ -253,8 +286,8 @@ class Learner:
         """Return this thread's module with these weights, and its integer buffers as at first."""
         module: nn.Module | None = getattr(self._own, "module", None)
         if module is None:
-            module = build_model(self.model, self.input_shape, self.classes, seed=0).to(self.device)
-            self._own.module = module
+            built = build_model(self.model, self.input_shape, self.classes, seed=0)
+            self._own.module = module = scale(built, self.factors).to(self.device)
             self._own.buffers = [
                 (tensor, tensor.clone())
                 for tensor in module.state_dict().values()
@@ -265,17 +298,3 @@ class Learner:
             for tensor, first in self._own.buffers:
                 tensor.copy_(first)
         return module
-
-
-def _passes(size: int, batch_size: int, epochs: int, seed: int) -> Iterator[Batch]:
-    """Yield the batches of each pass: the first in order of arrival, the others shuffled."""
-    rng = np.random.Generator(np.random.PCG64(seed))
-    for epoch in range(epochs):
-        order = rng.permutation(size) if epoch else None
-        for start in range(0, size, batch_size):
-            batch = slice(start, min(start + batch_size, size))
-            yield batch if order is None else order[batch]
-
-
-def _length(batch: Batch) -> int:
-    return int(batch.stop - batch.start) if isinstance(batch, slice) else len(batch)

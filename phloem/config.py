@@ -15,6 +15,8 @@ from typing import Any, Self
 import tomli_w
 from pydantic import ValidationError, model_validator
 
+from phloem.compression.codec import codec
+from phloem.compression.ranking import MAGNITUDE
 from phloem.dotted import flatten, place
 from phloem.errors import ConfigError
 from phloem.explain import explain
@@ -23,14 +25,17 @@ from phloem.settings.client import ClientConfig
 from phloem.settings.data import DataConfig, ModelConfig
 from phloem.settings.exchange import DownlinkConfig, UplinkConfig
 from phloem.settings.link import LinkConfig
+from phloem.settings.logits import ExchangeConfig
 from phloem.settings.network import NetworkConfig
 from phloem.settings.server import DistillConfig, RunConfig, ServerConfig
+from phloem.settings.submodel import SubmodelConfig
 
 __all__ = [
     "ClientConfig",
     "DataConfig",
     "DistillConfig",
     "DownlinkConfig",
+    "ExchangeConfig",
     "Experiment",
     "LinkConfig",
     "ModelConfig",
@@ -38,6 +43,7 @@ __all__ = [
     "RunConfig",
     "Scalar",
     "ServerConfig",
+    "SubmodelConfig",
     "UplinkConfig",
     "experiment_of",
     "from_flat",
@@ -48,12 +54,17 @@ __all__ = [
 
 Scalar = bool | int | float | str
 
+AVERAGES = ("fedavg", "fedavgm", "fedadam", "fedyogi")
+"""Rules that begin with a mean, which each weight has over those clients that have it."""
+
 
 class Experiment(Section):
     """Every setting of a run."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
+    submodel: SubmodelConfig = SubmodelConfig()
+    exchange: ExchangeConfig = ExchangeConfig()
     client: ClientConfig = ClientConfig()
     uplink: UplinkConfig = UplinkConfig()
     downlink: DownlinkConfig = DownlinkConfig()
@@ -79,6 +90,46 @@ class Experiment(Section):
             raise ValueError(
                 "'client.replay_samples' or 'client.memory_bytes' should bound the replay buffer. Found 0 "
                 "for both. Set one of them."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_can_be_averaged(self) -> Self:
+        rule = self.server.aggregation
+        if not self.submodel.whole and rule not in AVERAGES:
+            raise ValueError(
+                f"'server.aggregation' should be one of {', '.join(AVERAGES)} where clients have parts of "
+                f"the network, for other rules compare whole updates. Found {rule!r}. Change it, or set "
+                "'submodel.widths' to 1."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _logits_can_travel(self) -> Self:
+        exchange, server = self.exchange, self.server
+        if not exchange.speaks_logits:
+            return self
+        spoken = [codec(text) for text in (self.uplink.codec, *self.uplink.level_texts)]
+        wrong = {
+            "a model that tells no classes apart": any(
+                model.name == "autoencoder" for model in (self.model, *exchange.networks(self.model))
+            ),
+            "server.distill.enabled, as the server learns from the consensus anyway": server.distill.enabled,
+            "submodel.widths other than 1, as every client has a network of its own": not self.submodel.whole,
+            "server.on_drift = 'cluster'": server.on_drift == "cluster",
+            "an uplink that ranks weights by what they matter": any(
+                each.ranked_by != MAGNITUDE for each in spoken
+            ),
+            "client.replay, unless 'exchange.hold' is 0": exchange.hold > 0 and self.client.replay != "none",
+            "server.aggregation or server.clip, unless 'exchange.votes' is 'samples'": (
+                exchange.votes == "classes" and (server.aggregation != "fedavg" or server.clip > 0)
+            ),
+        }
+        found = [text for text, is_there in wrong.items() if is_there]
+        if found:
+            raise ValueError(
+                f"'exchange.kind = logits' should go without some other settings. Found {found[0]}. "
+                "Leave that out, or let weights travel."
             )
         return self
 

@@ -16,6 +16,7 @@ from phloem.compression.update import Schema, Update
 from phloem.config import ClientConfig, DistillConfig, ModelConfig
 from phloem.references import load_reference
 from phloem.sources import Samples
+from phloem.submodel import Layout, Submodel
 
 LEARNER = "phloem.client.learner:open_learner"
 
@@ -72,6 +73,22 @@ class Model(Protocol):
     @property
     def schema(self) -> Schema:
         """The tensors of the weights, in the order of the wire."""
+        ...
+
+    @property
+    def layout(self) -> Layout:
+        """Where the channels of the hidden layers lie.
+
+        Raises:
+            ConfigError: this network cannot be cut.
+        """
+        ...
+
+    def part(self, submodel: Submodel, *, scaled: bool) -> Model:
+        """Return the model of a narrower network cut out of this one.
+
+        With `scaled`, what each layer gives is multiplied by how many times fewer channels it has.
+        """
         ...
 
     def initial(self, seed: int) -> Update:

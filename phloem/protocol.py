@@ -17,7 +17,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, get_type_hints
+from typing import Any, ClassVar, Self, get_type_hints
 
 from phloem.compression.codec import codec
 from phloem.compression.update import Update, digest
@@ -50,9 +50,13 @@ LONGEST_CHAIN = 64
 class Fields:
     """A message that is a flat mapping of scalars, read back strictly."""
 
+    RARE: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are left out where they are empty, as they are for most clients."""
+
     def to_mapping(self) -> dict[str, Any]:
         """Return the fields by name."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value for name, value in found.items() if value or name not in self.RARE}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> Self:
@@ -61,7 +65,8 @@ class Fields:
         Raises:
             ProtocolError: a field is missing, unknown, of another type, or not finite.
         """
-        hints = get_type_hints(cls)
+        kinds, left_out = get_type_hints(cls), cls.RARE - set(values)
+        hints = {f.name: kinds[f.name] for f in dataclasses.fields(cls) if f.name not in left_out}
         if set(values) != set(hints):
             raise ProtocolError(f"{cls.__name__} should have {sorted(hints)}. Found {sorted(values)}.")
         for name, kind in hints.items():
@@ -98,6 +103,8 @@ class Greeting(Fields):
 class Instruction(Fields):
     """What a client is to do in a round; the blob beside it leads to `version`."""
 
+    RARE: ClassVar[frozenset[str]] = frozenset({"mask"})
+
     round: int
     version: int
     model_hash: bytes
@@ -105,6 +112,8 @@ class Instruction(Fields):
     acked_seq: int
     codec: str
     seed: int
+    mask: bytes = b""
+    """Which part of the network the client has, the same in every round (`phloem.masks`); empty for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from phloem.config import DownlinkConfig
 from phloem.ledger import Direction, Distillation, Message, Rejection, Round, Row, Stage
 from phloem.server.allocate import codec_for
 from phloem.server.held import Path, Step
-from phloem.server.round import Arrived, Outcome, ServerState, Setting
+from phloem.server.state import Arrived, Outcome, ServerState, Setting
 from phloem.server.streams import LARGEST
 
 
@@ -40,7 +40,7 @@ def up_row(
         payload_bytes=len(arrived.blob),
         object_bytes=weight.object_bytes,
         wire_bytes=weight.wire_bytes,
-        dense_bytes=setting.learner.schema.dense_bytes if arrived.blob else 0,
+        dense_bytes=setting.schema(state.held, arrived.client).dense_bytes if arrived.blob else 0,
         encode_seconds=_seconds(arrived.fields.get("encode_seconds")),
         decode_seconds=None,
     )
@@ -75,7 +75,7 @@ def down_rows(
                 payload_bytes=len(sent.path.blob),
                 object_bytes=sent.weight.object_bytes,
                 wire_bytes=sent.weight.wire_bytes,
-                dense_bytes=setting.learner.schema.dense_bytes,
+                dense_bytes=setting.schema(outcome.state.held, sent.client).dense_bytes,
                 encode_seconds=None,
                 decode_seconds=None if reply is None else _seconds(reply.decode_seconds),
             )

@@ -27,10 +27,12 @@ from phloem.records import to_record
 from phloem.server.account import Weight
 from phloem.server.app_greeting import Greeter
 from phloem.server.checkpoint import FOLDER, NOBODY, Clients, Keeper, save_model
+from phloem.server.consensus import open_consensus
 from phloem.server.grid_round import RoundGrid
 from phloem.server.reopen import alone, open_ledger
-from phloem.server.round import ServerState, Setting, admit, first_state
+from phloem.server.round import admit, first_state
 from phloem.server.slots import Slots, clear, write_whole
+from phloem.server.state import ServerState, Setting
 from phloem.server.strategy import DeltaAverage, RoundReport
 from phloem.sources import open_federation
 
@@ -107,11 +109,11 @@ def serve(
                 strategy.evaluate_first()
             strategy.start(
                 grid=_patient(grid, strategy),
-                initial_arrays=to_record(strategy.state.model),
+                initial_arrays=to_record(strategy.state.deployed),
                 num_rounds=experiment.run.rounds - strategy.done,
                 timeout=experiment.server.round_timeout_s,
             )
-            ledger.fact("model_sha256", digest(strategy.state.model))
+            ledger.fact("model_sha256", digest(strategy.state.deployed))
             _end(ledger, "finished")
             clear(directory / FOLDER)
         except BaseException as error:
@@ -144,7 +146,9 @@ def prepare(experiment: Experiment) -> Setting:
             "`server.distill` needs proxy and validation samples. Found none: raise `data.proxy_fraction` "
             "and `data.validation_fraction`, or set `server.distill.data_free` and only the latter."
         )
-    return Setting(experiment, federation, learner)
+    if not experiment.submodel.whole:
+        _ = learner.layout  # a network that cannot be cut is refused here
+    return Setting(experiment, federation, learner, open_consensus(experiment, learner))
 
 
 def scales(grid: Grid) -> Callable[[Message], Weight]:
@@ -176,7 +180,7 @@ def facts_of(setting: Setting) -> dict[str, str]:
         "rounds": str(experiment.run.rounds),
         "clients": str(len(setting.federation.shares)),
         "model_parameters": str(schema.parameters),
-        "dense_bytes": str(schema.dense_bytes),
+        "dense_bytes": str(setting.shared.dense_bytes),
         "uplink_codec": experiment.uplink.codec,
         "downlink_codec": experiment.downlink.codec,
     }
@@ -208,7 +212,7 @@ def _save(directory: Path, keeper: Keeper, reach: Reach, state: ServerState, rou
 
 
 def _save_model(directory: Path, state: ServerState, round_number: int) -> None:
-    save_model(directory / "model.safetensors", state.model, {"round": str(round_number)})
+    save_model(directory / "model.safetensors", state.deployed, {"round": str(round_number)})
 
 
 def _save_again(directory: Path, strategy: DeltaAverage, ledger: Ledger) -> None:

@@ -19,8 +19,8 @@ from phloem import ledger as rows
 from phloem.errors import ProtocolError, RunError
 from phloem.protocol import MESSAGE, VERSION, Greeting, Hello, client_order
 from phloem.server.account import Weight
-from phloem.server.round import Setting
 from phloem.server.sanitize import brief
+from phloem.server.state import Setting
 
 Record = Callable[[rows.Message | rows.Rejection], None]
 Dismiss = Callable[[int, str], None]
@@ -95,7 +95,7 @@ class Greeter:
         self, node_ids: Iterable[int], taken: Mapping[str, int] | None = None, round_number: int = 0
     ) -> Answers:
         """Ask these nodes; `taken` are the clients that are there already."""
-        hello = Hello(VERSION, self.setting.learner.schema.fingerprint)
+        hello = Hello(VERSION, self.setting.shared.fingerprint)
         content = ConfigRecord(hello.to_mapping())
         sent = [Message(RecordDict({MESSAGE: content}), node, "query") for node in node_ids]
         patience = self.setting.experiment.server.connect_timeout_s

@@ -22,8 +22,8 @@ from safetensors.numpy import save
 from phloem.compression.update import Update
 from phloem.config import Experiment
 from phloem.errors import ConfigError, RunError
-from phloem.server.round import ServerState
 from phloem.server.slots import Slots, any_in, load, write_whole
+from phloem.server.state import ServerState
 from phloem.server.values import Parts, unpack
 
 FOLDER = "checkpoint"

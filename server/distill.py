@@ -38,12 +38,19 @@ class Teacher:
     votes: NDArray[np.float64] | None = field(default=None, init=False)
     weights: NDArray[np.float64] | None = field(default=None, init=False)
 
-    def hear(self, client_model: Update, class_counts: NDArray[np.int64] | NDArray[np.float64]) -> None:
+    def hear(
+        self,
+        client_model: Update,
+        class_counts: NDArray[np.int64] | NDArray[np.float64],
+        of: Model | None = None,
+    ) -> None:
         """Add a client's predictions; `class_counts` has one count a class.
+
+        `of` is the client's own network where its weights are of a part of the model only.
 
         A model that overflows on the proxy has no vote: its NaN would silence all the others.
         """
-        logits = self.model.logits(client_model, self.proxy)
+        logits = (of or self.model).logits(client_model, self.proxy)
         if not np.isfinite(logits).all():
             return
         softened = softmax(logits, self.temperature)

@@ -21,20 +21,11 @@ from phloem.records import get_blob, put_blob, to_record
 from phloem.server.account import Delivered, Weight, down_rows, round_rows, up_row
 from phloem.server.allocate import codec_for
 from phloem.server.app_greeting import Answers
+from phloem.server.hear import is_usable
 from phloem.server.held import Path
 from phloem.server.late import needed
-from phloem.server.round import (
-    Arrived,
-    Outcome,
-    ServerState,
-    Setting,
-    admit,
-    aggregate,
-    choose,
-    instruct,
-    is_usable,
-    start_over,
-)
+from phloem.server.round import admit, aggregate, choose, instruct, start_over
+from phloem.server.state import Arrived, Outcome, ServerState, Setting
 from phloem.server.streams import concept_rows, stream_rows
 from phloem.stream_rows import Reaction
 
@@ -126,7 +117,7 @@ class DeltaAverage(Strategy):
         self._on_round(RoundReport(server_round, len(outcome.accepted), len(outcome.refused), accuracy))
         self._check_progress(outcome)
         self._sent = []
-        return to_record(self.state.model), MetricRecord({"accepted": len(outcome.accepted)})
+        return to_record(self.state.deployed), MetricRecord({"accepted": len(outcome.accepted)})
 
     def _check_progress(self, outcome: Outcome) -> None:
         """End a run that gets nowhere: training that diverges would otherwise fail to the last round."""
@@ -185,6 +176,7 @@ class DeltaAverage(Strategy):
             acked_seq=self.state.acked[client],
             codec=codec_for(self.setting.experiment.uplink, self.state.levels, client),
             seed=self.setting.experiment.run.seed,
+            mask=self.state.held.mask(client),
         )
         content = RecordDict({MESSAGE: ConfigRecord(instruction.to_mapping())})
         put_blob(content, path.blob)
@@ -227,11 +219,12 @@ class DeltaAverage(Strategy):
         due = server_round % run.server.evaluate_every == 0 or server_round == run.run.rounds
         if not due or len(federation.test) == 0:
             return None
-        scores = self.setting.learner.score(self.state.model, federation.test)
+        scores = self.setting.learner.score(self.state.deployed, federation.test)
         self.ledger.record(
             rows.Evaluation(server_round, "test", scores.samples, scores.loss, scores.accuracy)
         )
-        for number, model in enumerate(self.state.models):
+        networks = (self.state.deployed,) if self.state.network else self.state.models
+        for number, model in enumerate(networks):
             self.ledger.record(*concept_rows(server_round, self.setting.learner, model, federation, number))
         return scores.accuracy
 

@@ -47,7 +47,7 @@ SPARES = {
 
 def step_of(
     config: ServerConfig,
-    updates: Sequence[Update],
+    updates: Sequence[Update | Tensors],
     weights: Sequence[float],
     memory: Tensors,
     round_number: int,
@@ -94,7 +94,7 @@ def _strategy(config: ServerConfig, updates: int) -> FedAvg:
             return Bulyan(num_malicious_nodes=hostile)
 
 
-def _message(update: Update, weight: float) -> Message:
+def _message(update: Update | Tensors, weight: float) -> Message:
     arrays = _record({name: tensor.astype(np.float64) for name, tensor in update.items()})
     content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": weight})})
     make: Any = Message  # the public forms ask for a run, of which this message is no part

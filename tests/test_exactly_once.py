@@ -120,7 +120,7 @@ def books(
     app.train()(train)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "learn", watched_learn)
-        patch.setattr("phloem.server.round.read_update", watched_read)
+        patch.setattr("phloem.server.hear.read_update", watched_read)
         yield app, learned, applied, acked
 
 

@@ -18,7 +18,7 @@ from phloem.server.link.grid import LinkGrid
 from phloem.server.link.metrics import Metrics
 from phloem.server.link.registry import Registry
 from phloem.server.link.service import Address, LinkService
-from phloem.server.round import ServerState
+from phloem.server.state import ServerState
 from phloem.server.strategy import RoundReport
 
 POLL_S = 0.05

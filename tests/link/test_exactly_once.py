@@ -163,7 +163,7 @@ def books(naive: bool) -> Iterator[tuple[ClientApp, dict[str, _Sum], dict[str, i
     app.train()(train)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "learn", watched_learn)
-        patch.setattr("phloem.server.round.read_update", watched_read)
+        patch.setattr("phloem.server.hear.read_update", watched_read)
         if naive:
             patch.setattr(
                 "phloem.client.round.settle", lambda state, acked, schema: replace(state, pending=None)

@@ -11,7 +11,7 @@ from phloem.client.app import app
 from phloem.config import Experiment
 from phloem.ledger import Ledger
 from phloem.server.app import serve
-from phloem.server.round import ServerState
+from phloem.server.state import ServerState
 from phloem.simulation.grid import LocalGrid
 
 EXPERIMENT = Experiment().with_values(

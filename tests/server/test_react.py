@@ -13,7 +13,8 @@ from phloem.config import Experiment, ServerConfig
 from phloem.protocol import Reply
 from phloem.server.app import prepare
 from phloem.server.react import Did, Reactions, most_have_second, react, swapped, with_asked
-from phloem.server.round import Arrived, Outcome, ServerState, aggregate, choose, first_state, instruct
+from phloem.server.round import aggregate, choose, first_state, instruct
+from phloem.server.state import Arrived, Outcome, ServerState
 
 MODEL = {"w": np.zeros(3, np.float32)}
 CLIENTS = ("0", "1", "2", "3", "10")

@@ -15,17 +15,8 @@ from phloem.config import Experiment
 from phloem.errors import RunError
 from phloem.protocol import FIRST_VERSION, NO_VERSION, Reply, model_hash
 from phloem.server.app import prepare
-from phloem.server.round import (
-    Arrived,
-    Outcome,
-    ServerState,
-    Setting,
-    admit,
-    aggregate,
-    choose,
-    first_state,
-    instruct,
-)
+from phloem.server.round import admit, aggregate, choose, first_state, instruct
+from phloem.server.state import Arrived, Outcome, ServerState, Setting
 
 EXPERIMENT = Experiment().with_values(
     {
@@ -170,7 +161,7 @@ def test_the_first_state_is_the_seeds_alone() -> None:
     other = first_state(SETTING, {"9": b"made another"})
     assert digest(other.model) == digest(FIRST.model)
     assert other.held.next_version == FIRST.held.next_version
-    assert other.held.positions == {}
+    assert other.held.whole.positions == {}
     assert other.acked == {"9": 0}
 
 

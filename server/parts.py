@@ -1,0 +1,68 @@
+"""Which part of the network a client has: chosen when it is first asked, the same for the rest of the run.
+
+What is left out of its updates, and what the server knows it to hold, belong to these channels: with others
+both would be lost, and the new part be sent in full.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phloem.compression.update import Update
+from phloem.masks import window, write_mask
+from phloem.server.holdings import Holdings
+from phloem.settings.submodel import SubmodelConfig
+from phloem.submodel import Layout, Submodel
+
+
+def assign(
+    held: Holdings, clients: Iterable[str], config: SubmodelConfig, layout: Layout, model: Update
+) -> Holdings:
+    """Return the holdings in which each of these clients has its part, of the global `model` as it is now."""
+    for client in clients:
+        if client not in held.masks:
+            part = part_for(client, config, layout, model)
+            held = held.give(client, part, b"" if part is None else write_mask(part))
+    return held
+
+
+def part_for(client: str, config: SubmodelConfig, layout: Layout, model: Update) -> Submodel | None:
+    """Return a client's part of the network; None for all of it."""
+    width, turn = width_of(client, config)
+    if width == 1:
+        return None
+    kept = []
+    for depth, (layer, whole) in enumerate(layout.channels):
+        count = max(1, math.floor(width * whole + 0.5))
+        if config.choice == "norm":
+            longest = np.argsort(-_norms(layer, whole, layout, model), kind="stable")[:count]
+            kept.append(tuple(sorted(longest.tolist())))
+            continue
+        # From one layer to the next another window, in turn, so that all pairs of windows meet.
+        place = turn + depth * (turn // math.ceil(whole / count))
+        kept.append(window(count, place * count if config.choice == "rolling" else 0, whole))
+    return Submodel(layout, tuple(kept))
+
+
+def width_of(client: str, config: SubmodelConfig) -> tuple[float, int]:
+    """Return a client's width, and how many clients before it, counted from 0, have the same."""
+    number = int(client) if client.isdecimal() else crc32(client.encode())
+    rounds, place = divmod(number, len(config.widths))
+    width = config.widths[place]
+    return width, rounds * config.widths.count(width) + config.widths[:place].count(width)
+
+
+def _norms(layer: str, whole: int, layout: Layout, model: Update) -> NDArray[np.float64]:
+    """Return the length of each channel over all weights that come and go with it."""
+    squares = np.zeros(whole)
+    for tensor, axes in zip(layout.schema.tensors, layout.axes, strict=True):
+        for place, axis in enumerate(axes):
+            if axis is not None and axis.layer == layer:
+                rows = np.moveaxis(np.square(model[tensor.name], dtype=np.float64), place, 0)
+                squares += rows.reshape(whole, -1).sum(1)
+    return np.sqrt(squares)
