@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class Summary:
     `accuracy` is the last evaluation and `accuracy_mean5` the mean of the last five, `rejected` the
     updates that were not aggregated, `seconds` the sum over the rounds, and
     `client_updates_per_second` the updates that were aggregated over these seconds. `streams` is what the
-    clients told of the samples they learned from.
+    clients told of the samples they learned from. `rejections` counts `rejected` by code, and `why_rejected`
+    is the last one's reason.
     """
 
     accuracy: float | None
@@ -61,6 +63,8 @@ class Summary:
     ledger_sha256: str
     run_dir: str
     streams: Streams | None = None
+    rejections: Mapping[str, int] = field(default_factory=dict)
+    why_rejected: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON would hold it."""
@@ -86,6 +90,10 @@ def summarise(run_dir: Path) -> Summary:
             "SELECT count(*), coalesce(sum(accepted), 0), coalesce(sum(rejected), 0),"
             " coalesce(sum(seconds), 0.0) FROM round WHERE round > 0"
         )
+        rejections = ledger.query("SELECT code, count(*) FROM rejection GROUP BY code ORDER BY 2 DESC, 1")
+        reasons = ledger.query(
+            "SELECT round, client, reason FROM rejection ORDER BY round DESC, client DESC LIMIT 1"
+        )
         [(heard,)] = ledger.query("SELECT count(DISTINCT client) FROM message")
         return Summary(
             accuracy=accuracy,
@@ -102,6 +110,8 @@ def summarise(run_dir: Path) -> Summary:
             ledger_sha256=ledger.digest(),
             run_dir=str(run_dir),
             streams=summarise_streams(ledger),
+            rejections=dict(rejections),
+            why_rejected="round {}, client {}: {}".format(*reasons[0]) if reasons else None,
         )
 
 

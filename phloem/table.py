@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich.table import Table
+from rich.text import Text
 
 from phloem.stream_summary import Streams
 from phloem.summary import Summary, Traffic
@@ -23,12 +24,13 @@ def closing_table(summary: Summary) -> Table:
     def row(label: str, own: str, other: str) -> None:
         table.add_row(label, own, *([other] if reference is not None else []))
 
-    row("accuracy, last", _percent(summary.accuracy), _percent(reference.accuracy if reference else None))
-    row(
-        "accuracy, mean of last 5",
-        _percent(summary.accuracy_mean5),
-        _percent(reference.accuracy_mean5 if reference else None),
-    )
+    if summary.accuracy is not None or summary.streams is None or reference is not None:
+        row("accuracy, last", _percent(summary.accuracy), _percent(reference.accuracy if reference else None))
+        row(
+            "accuracy, mean of last 5",
+            _percent(summary.accuracy_mean5),
+            _percent(reference.accuracy_mean5 if reference else None),
+        )
     if summary.streams is not None:
         _add_streams(table, summary.streams, row)
     table.add_section()
@@ -48,7 +50,11 @@ def closing_table(summary: Summary) -> Table:
         _ratio(dense) if reference else "",
     )
     row("rejected replies", str(summary.rejected), "")
+    for code, count in summary.rejections.items():
+        row(f"  {code}", str(count), "")
     row("time in rounds", f"{summary.seconds:.1f} s", "")
+    if summary.why_rejected is not None:
+        table.caption, table.caption_justify = Text(f"Rejected last: {summary.why_rejected}"), "left"
     return table
 
 

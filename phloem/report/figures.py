@@ -172,7 +172,8 @@ def distillation_figure(rows: Sequence[Distillation]) -> Figure | None:
         "distillation",
         "Distillation",
         f"What each distillation changed on the validation samples: {kept} accepted, "
-        f"{len(rows) - kept} refused. Where one is refused, the model before it is kept.",
+        f"{len(rows) - kept} refused. One is accepted if it gains `server.distill.margin` and its loss is no "
+        "higher; else the model before it is kept.",
         traces,
         {
             "hovermode": "closest",

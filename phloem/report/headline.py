@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from phloem.stream_summary import Streams
 from phloem.summary import Summary, Traffic
 from phloem.units import (
     human_bytes,
@@ -67,24 +68,57 @@ def headline(summary: Summary, wire_bytes: tuple[int | None, int | None], state:
         (
             Tile("Saved up", human_ratio(summary.uplink.saved_ratio), _instead(summary.uplink)),
             Tile("Saved down", human_ratio(summary.downlink.saved_ratio), _instead(summary.downlink)),
-            Tile(
-                "Test accuracy",
-                human_percent(summary.accuracy_mean5),
-                f"mean of the last evaluations, up to five; the last alone: {human_percent(summary.accuracy)}"
-                if summary.accuracy is not None
-                else "there was no evaluation",
-            ),
-            Tile(
-                "Against dense",
-                human_points(difference),
-                f"dense: {human_percent(dense.accuracy_mean5)};"
-                f" the last alone: {human_points(last_difference)}"
-                if dense
-                else "no dense reference was run",
-                "points" if difference is not None else "",
+            *(
+                (
+                    _reached(summary),
+                    Tile(
+                        "Against dense",
+                        human_points(difference),
+                        f"dense: {human_percent(dense.accuracy_mean5)};"
+                        f" the last alone: {human_points(last_difference)}"
+                        if dense
+                        else "no dense reference was run",
+                        "points" if difference is not None else "",
+                    ),
+                )
+                if summary.accuracy is not None or summary.streams is None
+                else _streamed(summary.streams)
             ),
         ),
         tuple(small),
+    )
+
+
+def _reached(summary: Summary) -> Tile:
+    return Tile(
+        "Test accuracy",
+        human_percent(summary.accuracy_mean5),
+        f"mean of the last evaluations, up to five; the last alone: {human_percent(summary.accuracy)}"
+        if summary.accuracy is not None
+        else "there was no evaluation",
+    )
+
+
+def _streamed(streams: Streams) -> tuple[Tile, Tile]:
+    """What a run without a test set came to on the samples before they were learned from."""
+    label, value, note = "Prequential accuracy", streams.accuracy, "each sample before learning from it"
+    if streams.pr_auc is not None:
+        label, value, note = "PR-AUC", streams.pr_auc.value, "of anomaly scores, before learning"
+    beside = {
+        name: measure
+        for name, other in streams.baselines.items()
+        if (measure := other.accuracy if streams.pr_auc is None else other.pr_auc) is not None
+    }
+    name = max(beside, key=lambda name: beside[name], default=None)
+    difference = None if name is None else _difference(value, beside[name])
+    return (
+        Tile(label, human_percent(value), note),
+        Tile(
+            "Against the best baseline",
+            human_points(difference),
+            f"{name}: {human_percent(beside[name])}" if name else "there was no baseline",
+            "points" if difference is not None else "",
+        ),
     )
 
 
@@ -117,7 +151,15 @@ def _fewer(ratio: float) -> str:
 def _sentence(summary: Summary, difference: float | None) -> str:
     who = f"{plural(summary.clients, 'client')} learned for {plural(summary.rounds, 'round')}"
     if summary.accuracy_mean5 is None:
-        return f"{who}. The global model was not evaluated."
+        streams = summary.streams
+        if streams is None or (streams.pr_auc is None and streams.accuracy is None):
+            return f"{who}. The global model was not evaluated."
+        if streams.pr_auc is not None:
+            return f"{who}. The PR-AUC of their anomaly scores is {human_percent(streams.pr_auc.value)}."
+        return (
+            f"{who}. They were right on {human_percent(streams.accuracy)} of the samples before learning "
+            "from them."
+        )
     percent = human_percent(summary.accuracy_mean5)
     right = f"{who}. In the end, the global model is right on {percent} of the test samples"
     if difference is None:

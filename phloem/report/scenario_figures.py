@@ -63,8 +63,8 @@ def mix_figure(parts: Sequence[MixPart]) -> Figure | None:
         "What came to the clients",
         "The classes of the samples that reached each client, over the run: a row a client"
         + (f", the first {len(names)}" if len(names) == CLIENTS_DRAWN else "")
-        + ". White is where a client was not asked or had nothing new. Where what is right changes but the "
-        "classes do not, this picture stays the same.",
+        + ". It is empty where a client was not asked or had nothing new. Where what is right changes but "
+        "the classes do not, this picture stays the same.",
         traces,
         {
             "barmode": "overlay",

@@ -215,7 +215,8 @@ def _detection_words(streams: Streams) -> str:
             + ", as the server hears it: at the end of a round."
         )
     if streams.alarms and streams.alarms_false_per_1000 is not None:
-        words.append(f"{streams.alarms_false_per_1000:.2g} alarms in 1,000 samples follow no change.")
+        false = streams.alarms_false_per_1000
+        words.append(f"False alarms, which follow no change: {false:.2g} in 1,000 samples.")
     return " ".join(words)
 
 

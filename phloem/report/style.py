@@ -78,6 +78,7 @@ code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu 
 code, pre { font-size: .8125rem; }
 pre { background: var(--page); border-radius: 8px; padding: .9rem 1rem; margin: .5rem 0 1.25rem; }
 pre { overflow: auto; max-height: 28rem; }
+pre.command { white-space: pre-wrap; overflow-wrap: anywhere; }
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.5rem; margin: .5rem 0 1.25rem; }
 .facts dt { color: var(--soft); }
 .facts dd { margin: 0; overflow-wrap: anywhere; }

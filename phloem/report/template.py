@@ -65,7 +65,7 @@ style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'no
 <th class="words">Bytes to reach</th></tr></thead>
 <tbody>
 {% for cost in page.costs %}
-<tr><td class="name">{{ cost.measure }}</td><td>{{ cost.before|percent }}</td>\
+<tr><td>{{ cost.measure }}</td><td>{{ cost.before|percent }}</td>\
 <td>{{ cost.after|percent }}</td><td>{{ cost.per_point|bytes }}</td><td class="words">\
 {% for target, size in cost.reached %}{{ (100 * target)|round|int }} %: {{ size|bytes }}\
 {{ ", " if not loop.last }}{% endfor %}</td></tr>
@@ -161,7 +161,8 @@ The {{ clients_shown }} that cost most; the others are in run.sqlite.
 <section>
 <h2>Do it again</h2>
 <p class="note">The same experiment and seed give the same bytes, and so the same two hashes.</p>
-<pre><code>{{ facts["command"]|default("phloem simulate experiment.toml", true) }}</code></pre>
+<pre class="command"><code>\
+{{ facts["command"]|default("phloem simulate experiment.toml", true) }}</code></pre>
 <dl class="facts">
 <dt>Seed</dt><dd>{{ facts["seed"]|default("not recorded", true) }}</dd>
 <dt>Model, SHA-256</dt><dd><code>{{ page.summary.model_sha256 or "not recorded" }}</code></dd>

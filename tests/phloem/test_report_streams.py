@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 
 from phloem.ledger import Ledger
 from phloem.report import write_report
+from phloem.report.headline import headline
 from phloem.report.questions import Progress
 from phloem.report.scenario_figures import mix_figure
 from phloem.report.stream_questions import MixPart, costs, mixes
 from phloem.rows import Row
 from phloem.stream_rows import AnomalyScores, Baseline, Concept, Drift, Mix, Reaction, Stream
+from phloem.summary import summarise
 from tests.phloem.plausible_run import Story, write_run
 from tests.phloem.test_report import needs_chromium, read, visit
 
@@ -102,12 +105,29 @@ def test_anomalies_are_not_shown_as_accuracy(tmp_path: Path) -> None:
         rows.append(Stream(number, "client 00", 32 * number, 0, 32, 0, 1.0, None, None, 0, 0, 0))
         rows.append(AnomalyScores(number, "client 00", '{"100":30,"120":1}', '{"120":1}'))
     rows.append(Baseline(ROUNDS, "half-space trees", 960, None, 0.2))
-    figures = figures_of(page(tmp_path / "run", rows))
+    written = page(tmp_path / "run", rows)
+    html = written.read_text(encoding="utf-8")
+    assert "The PR-AUC of their anomaly scores is 50.0 %." in html
+    assert "half-space trees: 20.0 %" in html
+    assert "Test accuracy</dt>" not in html
+    figures = figures_of(written)
     assert list(figures)[:2] == ["anomalies", "bytes"]
     own, trees = figures["anomalies"]["traces"]
     assert own["y"] == [50.0] * 12
     assert own["error_y"]["array"] == [50.0] * 12
     assert trees["y"] == [20.0, 20.0]
+
+
+def test_without_a_test_set_the_headline_is_of_the_stream(tmp_path: Path) -> None:
+    """Protects the glance at a run whose future is its test: what it came to, not that there was no test."""
+    page(tmp_path / "run", streams(np.random.default_rng(3)))
+    summary = replace(summarise(tmp_path / "run"), accuracy=None, accuracy_mean5=None)
+    assert summary.streams is not None
+    right = f"{100 * (summary.streams.accuracy or 0):.1f} %"
+    found = headline(summary, (None, None), "finished")
+    assert f"They were right on {right} of the samples before learning" in found.sentence
+    assert [tile.label for tile in found.tiles[2:]] == ["Prequential accuracy", "Against the best baseline"]
+    assert (found.tiles[2].value, found.tiles[3].note) == (right, "majority: 23.4 %")
 
 
 def test_names_of_clients_and_changes_stay_text(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from phloem.errors import ConfigError
-from phloem.ledger import Evaluation, Ledger, Message, Round
+from phloem.ledger import Evaluation, Ledger, Message, Rejection, Round
 from phloem.summary import summarise
 from tests.phloem.plausible_run import Story, write_run
 
@@ -30,8 +30,10 @@ def test_numbers_are_those_of_the_rows(tmp_path: Path) -> None:
                 Evaluation(number, "validation", 10, 1.0, 0.0),
             )
         ledger.record(Message(0, "c", "down", "hello", "dense", 0, 0, 600, 640, None, 1000, None, None))
+        ledger.record(Rejection(3, "a", "failure", "first"), Rejection(7, "a", "failure", "last"))
         digest = ledger.digest()
     found = summarise(tmp_path)
+    assert (found.rejections, found.why_rejected) == ({"failure": 2}, "round 7, client a: last")
     assert found.accuracy == 0.7
     assert found.accuracy_mean5 == pytest.approx(0.5)
     assert (found.rounds, found.clients, found.rejected) == (7, 3, 7)

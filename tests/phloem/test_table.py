@@ -111,6 +111,8 @@ def test_streams_stand_beside_their_baselines() -> None:
         memory_bytes=0,
         baselines={"majority": Compared(0.25, None)},
     )
+    untested = replace(SUMMARY, accuracy=None, accuracy_mean5=None, reference=None, streams=streams)
+    assert not any(name.startswith("accuracy") for name in rows(untested)), "there was no test to tell of"
     found = rows(replace(SUMMARY, streams=streams))
     assert found["prequential accuracy"] == ["80.0 %", ""]
     assert found["majority"] == ["25.0 %", ""]
@@ -123,10 +125,25 @@ def test_streams_stand_beside_their_baselines() -> None:
     assert set(rows(SUMMARY)) < set(found) < set(found) | set(more)
 
 
+def test_who_was_rejected_is_told_why() -> None:
+    """Protects the user from a number alone: how many for which reason, and the last reason in words."""
+    rejected = replace(
+        SUMMARY,
+        rejections={"failure": 2, "norm": 1},
+        why_rejected="round 7, client 3: [2] OSError: unplugged",
+    )
+    found = rows(rejected)
+    assert (found["failure"], found["norm"]) == (["2", ""], ["1", ""])
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(closing_table(rejected))
+    assert "Rejected last: round 7, client 3: [2] OSError" in console.export_text()
+
+
 def test_what_was_not_measured_is_a_dash() -> None:
     """Protects a run without a test set or without any message: no number is made up."""
     nothing = Traffic(0, 0, 0, None)
     found = rows(replace(SUMMARY, accuracy=None, accuracy_mean5=None, uplink=nothing, downlink=nothing))
     assert found["accuracy, last"] == ["-", "93.0 %"]
     assert found["both ways: saved"] == ["-", "1.0x"]
+    assert rows(replace(SUMMARY, accuracy=None, reference=None))["accuracy, last"] == ["-"]
     assert both_ways(nothing, nothing) is None
