@@ -25,12 +25,13 @@ from phloem.client.link.echo import app
 from phloem.client.link.enrol import enrol
 from phloem.client.link.node import Node
 from phloem.client.link.session import Device, Patience
+from phloem.link.pages import Address
 from phloem.records import put_blob
 from phloem.server.link.authority import open_authority
 from phloem.server.link.enrol import Enrolment
 from phloem.server.link.grid import LinkGrid
 from phloem.server.link.registry import Registry
-from phloem.server.link.service import Address, LinkService
+from phloem.server.link.service import LinkService
 from phloem.settings.link import LinkConfig
 
 HERE, PAYLOAD, PATIENCE_S, WARM = "127.0.0.1", 1000, 120.0, 5

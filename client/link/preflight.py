@@ -20,6 +20,7 @@ from phloem.client.link.enrol import Membership
 from phloem.client.link.join import JOURNAL
 from phloem.client.link.node import Node
 from phloem.client.link.session import Device, Patience
+from phloem.client.peer import network_for, open_peer
 from phloem.compression.codec import EMPTY, codec
 from phloem.compression.update import subtract
 from phloem.config import Experiment, from_flat
@@ -69,16 +70,19 @@ async def look(member: Membership, folder: Path, own: Mapping[str, Any]) -> Pref
         connected = time.perf_counter() - began
     context = node.context
     experiment = from_flat(dict(context.run_config))
-    return measure(experiment, str(own.get("data", "")), connected)
+    partition = context.node_config.get("partition-id")
+    client = partition if isinstance(partition, int) else 0
+    return measure(experiment, str(own.get("data", "")), connected, client)
 
 
-def measure(experiment: Experiment, own: str, connect_seconds: float) -> Preflight:
+def measure(experiment: Experiment, own: str, connect_seconds: float, client: int = 0) -> Preflight:
     """Time training and coding here, with this device's own data or else with some of the run's."""
     data = experiment.data.of_one_device(own) if own else experiment.data
     federation = open_federation(data, experiment.run.seed)
     learner = open_learner(
-        experiment.model, federation.input_shape, federation.classes, device=experiment.client.device
+        network_for(experiment, client), federation.input_shape, federation.classes, experiment.client.device
     )
+    peer = open_peer(experiment, learner)
     first = learner.initial(derive(experiment.run.seed, "model"))
     share = federation.shares[0]
     if not len(share):
@@ -90,7 +94,9 @@ def measure(experiment: Experiment, own: str, connect_seconds: float) -> Preflig
         config = experiment.client.model_copy(update={"batch_size": batch, "epochs": 1})
         samples = share.take(np.arange(4 * batch) % len(share))
         trained = learner.learn(first, samples, config, seed=1)
-        delta = delta or subtract(trained, first)
+        if delta is None:
+            said = trained if peer is None else peer.says(trained, samples.y)
+            delta = subtract(said, first if peer is None else peer.first())
         best = float("inf")
         for _ in range(REPEATS):
             began = time.perf_counter()

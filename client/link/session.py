@@ -17,10 +17,12 @@ import grpc
 import phloem
 from phloem.client.link.enrol import Membership
 from phloem.client.link.memory import shed
+from phloem.client.link.metrics import Figures
 from phloem.client.link.node import Node, Setup
 from phloem.client.link.renew import Renewal, check_not_expired
 from phloem.errors import ProtocolError, RunError
 from phloem.link.stream import METHOD, PROTOCOL, SERVER_NAME, Deflater, Inflater, expand_alone, parse
+from phloem.logs import note
 from phloem.proto import link_pb2
 
 FINAL = (
@@ -65,13 +67,13 @@ class Device:
     node: Node
     membership: Membership
     patience: Patience = field(default_factory=Patience)
-    say: Callable[[str], None] = lambda text: None
     threaded: bool = True
     """Whether tasks run beside the event loop; without, many light devices share one thread."""
     answers: Callable[[Node, Any, int, bool], Answers] = field(default_factory=lambda: Answers)
     """What makes the way up of a stream."""
     renewal: Renewal | None = None
     """What renews the certificate; None for a device that keeps the one it has."""
+    figures: Figures = field(default_factory=Figures)
 
     async def attend(self) -> None:
         """Stay connected until the run is over, or for ever where the device is to stay.
@@ -97,7 +99,7 @@ class Device:
             failures = 0 if time.monotonic() - began > self.patience.most_s else failures
             wait_s = self.patience.wait_s(failures, rng)
             failures += 1
-            self.say(f"{why} Trying again in {wait_s:.1f} s.")
+            note("disconnected", f"{why} Trying again in {wait_s:.1f} s.", reason=why, wait_s=wait_s)
             await asyncio.sleep(wait_s)
 
     async def greet(self) -> None:
@@ -143,7 +145,9 @@ class Device:
         self._begin(down.welcome)
         if not stay:
             return None
-        self.say(f"Connected to {self.membership.target}.")
+        target = self.membership.target
+        note("connected", f"Connected to {target}.", server=target, client=down.welcome.node)
+        self.figures.begin(self.membership.port)
         answers = self.answers(self.node, call, down.welcome.most_bytes, self.threaded)
         renewing = asyncio.create_task(self._renew(answers))
         try:
@@ -152,6 +156,7 @@ class Device:
             return await self._listen(call, answers)
         finally:
             renewing.cancel()
+            self.figures.end()
 
     async def _listen(self, call: Any, answers: Answers) -> link_pb2.Farewell | None:
         inflater = Inflater()
@@ -161,7 +166,8 @@ class Device:
                 return down.farewell
             if kind == "renewed" and self.renewal is not None:
                 self.membership = self.renewal.accept(self.membership, down.renewed.certificate)
-                self.say("This device's certificate was renewed.")
+                self.figures.renew_at = self.membership.renew_at
+                note("renewed", "This device's certificate was renewed.")
             if kind == "task":
                 task = down.task
                 _check_number(task.id)

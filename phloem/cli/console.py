@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, NoReturn
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from phloem import logs
 from phloem.errors import ConfigError, PhloemError, RunError
 
 OK, BAD_INPUT, FAILED_RUN, INTERRUPTED = 0, 2, 3, 130
@@ -35,11 +37,33 @@ def exit_codes() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+LogOption = Annotated[
+    str, typer.Option("--log", envvar="PHLOEM_LOG", help="text: lines for people; json: an object a line.")
+]
+
+
+def log_as(style: str) -> None:
+    """Begin to say what happens, for people or for machines."""
+    if style not in logs.STYLES:
+        raise ConfigError(f"`--log` (or PHLOEM_LOG) should be text or json. Found {style!r}. Correct it.")
+    err.quiet = style == "json"
+    if style == "json":
+        logs.to_json()
+    else:
+        logs.to_people(say)
+
+
 def say(text: str | Text) -> None:
     """Print to standard error what is no result, as it is: a path may hold what reads as markup."""
+    if err.quiet:
+        logs.note("said", str(text))
     err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _fail(error: PhloemError, code: int) -> NoReturn:
-    say(Text.assemble(("phloem:", "bold red"), f" {error}"))
+    if err.quiet:
+        kind = type(error).__name__
+        logs.note("failed", str(error), level=logging.ERROR, reason=str(error), kind=kind, exit_code=code)
+    else:
+        say(Text.assemble(("phloem:", "bold red"), f" {error}"))
     raise typer.Exit(code)

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from phloem.cli.console import JsonFlag, exit_codes, out, say
+from phloem.cli.console import JsonFlag, LogOption, err, exit_codes, log_as, out, say
 from phloem.cli.run import run_and_show
 from phloem.errors import ConfigError
+from phloem.logs import note
 from phloem.summary import LEDGER_NAME
 
 if TYPE_CHECKING:
     from phloem.client.link.enrol import Membership
     from phloem.config import Experiment
+    from phloem.link.pages import Address
     from phloem.server.link.run import Front
-    from phloem.server.link.service import Address
+    from phloem.server.link.tally import Tally
+    from phloem.server.strategy import RoundReport
     from phloem.simulation.run import Progress
 
 PORT = 8470
@@ -57,10 +60,15 @@ def serve(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --output, if one was broken off there.")
     ] = False,
+    no_reference: Annotated[
+        bool, typer.Option("--no-reference", help="As of `simulate`; here no dense run is ever made.")
+    ] = False,
+    log: LogOption = "text",
     as_json: JsonFlag = False,
 ) -> None:
     """Run an experiment on real devices; each connects with `phloem join TOKEN`."""
     with exit_codes():
+        log_as(log)
         from phloem.config import experiment_of
         from phloem.server.link.run import Front
         from phloem.simulation.run import new_directory
@@ -97,10 +105,13 @@ def join(
     preflight: Annotated[
         bool, typer.Option("--preflight", help="Connect, measure what this device can do, and leave.")
     ] = False,
+    metrics: Annotated[str, typer.Option(help="Tell Prometheus at this HOST:PORT.")] = "",
+    log: LogOption = "text",
     as_json: JsonFlag = False,
 ) -> None:
     """Connect this device to a server, and stay connected through every change of network."""
     with exit_codes():
+        log_as(log)
         from phloem.client.link.enrol import enrol, membership
         from phloem.client.link.join import attend
         from phloem.client.link.session import Patience
@@ -113,7 +124,8 @@ def join(
             _preflight(member, folder, config, as_json)
             return
         patience = Patience(keepalive_s=keepalive, stay=not once)
-        attend(member, folder, app, config, patience=patience, say=say)
+        pages = _address(metrics) if metrics else None
+        attend(member, folder, app, config, patience=patience, metrics=pages)
 
 
 def _preflight(member: Membership, folder: Path, config: dict[str, str], as_json: bool) -> None:
@@ -143,11 +155,11 @@ def _serving(
     from phloem.simulation.run import Progress
 
     def run(on_progress: Callable[[Progress], None]) -> object:
-        listener = Listener(
-            on_token=lambda place, token: say(f"place {place}: phloem join {token}"),
-            on_wait=lambda here, wanted: say(f"{here} of {wanted} devices are here."),
-            on_round=lambda report: on_progress(Progress("run", experiment.run.rounds, report)),
-        )
+        def on_round(report: RoundReport, found: Tally) -> None:
+            _note_round(report, found)
+            on_progress(Progress("run", experiment.run.rounds, report))
+
+        listener = Listener(on_token=_note_token, on_wait=_note_wait, on_round=on_round)
         return serve_link(
             experiment, directory, front, listener, resume=resume, facts={"command": "phloem serve"}
         )
@@ -155,11 +167,36 @@ def _serving(
     return run
 
 
+def _note_token(place: int, token: str, file: Path) -> None:
+    # A log is kept and shipped, and a token is a secret: for machines there is the file.
+    text = f"place {place}: the token is in {file}" if err.quiet else f"place {place}: phloem join {token}"
+    note("token", text, client=str(place), file=str(file))
+
+
+def _note_wait(here: int, wanted: int) -> None:
+    note("waiting", f"{here} of {wanted} devices are here.", here=here, wanted=wanted)
+
+
+def _note_round(report: RoundReport, found: Tally) -> None:
+    """Say what a round came to; for people, the bar and the closing table do."""
+    note(
+        "round",
+        f"Round {report.round}: {report.accepted} replies applied, {report.refused} rejected.",
+        quiet=True,
+        round=report.round,
+        accepted=report.accepted,
+        rejected=report.refused,
+        accuracy=report.accuracy,
+        seconds=found.seconds,
+        **found.fields(),
+    )
+
+
 def _address(text: str) -> Address:
     host, _, port = text.rpartition(":")
     if not (host and port.isdecimal() and int(port) < 65535):
         raise ConfigError(f"An address should read HOST:PORT, such as 0.0.0.0:{PORT}. Found {text!r}.")
-    from phloem.server.link.service import Address
+    from phloem.link.pages import Address
 
     return Address(host.strip("[]"), int(port))
 

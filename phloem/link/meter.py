@@ -21,7 +21,7 @@ class Meter:
     """The counters of the connection to one peer; all zero, and `works` false, where the system has none."""
 
     def __init__(self, peer: str) -> None:
-        """Find the connection; `peer` as gRPC writes it: `ipv4:192.0.2.1:50000`."""
+        """Find the connection; `peer` as gRPC writes it, `ipv4:192.0.2.1:50000`, or `*:PORT` for any host."""
         self._peer = unquote(peer)
         self._fd = _find(self._peer) if sys.platform == "linux" else None
         self.up = self.down = 0
@@ -56,7 +56,8 @@ def _find(peer: str) -> int | None:
 def _counters(fd: int, peer: str) -> tuple[int, int] | None:
     # On a copy of the descriptor, closed at once: gRPC may close its own and another take the number.
     with suppress(OSError, struct.error), socket.socket(fileno=os.dup(fd)) as connection:
-        if connection.type != socket.SOCK_STREAM or _name(connection) != peer:
+        name = _name(connection) if connection.type == socket.SOCK_STREAM else ""
+        if name != peer and not (peer.startswith("*") and name.endswith(peer[1:])):
             return None
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         [received], [sent] = struct.unpack_from("=Q", info, _RECEIVED), struct.unpack_from("=Q", info, _SENT)

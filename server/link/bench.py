@@ -16,12 +16,13 @@ from statistics import median
 from flwr.app import Message, RecordDict
 
 from phloem.errors import RunError
+from phloem.link.pages import Address
 from phloem.records import put_blob
 from phloem.server.link.authority import open_authority
 from phloem.server.link.enrol import Enrolment
 from phloem.server.link.grid import LinkGrid
 from phloem.server.link.registry import Registry
-from phloem.server.link.service import Address, LinkService
+from phloem.server.link.service import LinkService
 from phloem.settings.link import LinkConfig
 
 HERE = "127.0.0.1"

@@ -13,12 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from phloem.errors import ConfigError, ProtocolError, RunError
+from phloem.link.pages import Address
 from phloem.link.stream import PROTOCOL, parse
 from phloem.link.token import frame, frame_length, write_token
+from phloem.logs import note
 from phloem.proto import link_pb2
 from phloem.server.link.authority import server_identity
 from phloem.server.link.door import Door, address_of
-from phloem.server.link.service import Address, LinkService
+from phloem.server.link.service import LinkService
 from phloem.server.link.session import check_clock
 
 MOST_AT_ONCE = 64
@@ -71,6 +73,7 @@ class Enrolment:
         address = address_of(writer.get_extra_info("peername")[0])
         if not self.door.enter(address):  # before TLS, which would cost something
             self._service.counts["turned_away"] += 1
+            note("turned_away", "Too many connections at once.", quiet=True, address=address)
             writer.transport.abort()
             return
         try:
@@ -89,11 +92,14 @@ class Enrolment:
     def _answer_to(self, address: str, request: link_pb2.EnrolRequest) -> link_pb2.EnrolReply:
         if request.request and (wait_s := self.door.wait_s(address)):
             self._service.counts["turned_away"] += 1
+            note("turned_away", "Too many failed attempts.", quiet=True, address=address)
             text = f"Too many attempts from this address failed. Try again in {wait_s:.0f} s."
             return link_pb2.EnrolReply(refusal=text, later=True)
         reply = self.answer(request)
-        if reply.refusal and not reply.later:
-            self.door.refused(address)
+        if reply.refusal:
+            note("refused", reply.refusal, quiet=True, reason=reply.refusal, address=address)
+            if not reply.later:
+                self.door.refused(address)
         return reply
 
     def answer(self, request: link_pb2.EnrolRequest) -> link_pb2.EnrolReply:
@@ -121,6 +127,8 @@ class Enrolment:
             self._service.counts["faults"] += 1
             return link_pb2.EnrolReply(refusal=str(error), later=True)
         self._service.counts["enrolled"] += 1
+        client = str(place.place)
+        note("enrolled", f"Device {client} has joined.", quiet=True, client=client, name=place.name)
         self._service.seat(place)
         return link_pb2.EnrolReply(
             authority=authority.der, certificate=certificate, port=self._link_port, node=place.node

@@ -1,34 +1,25 @@
-"""What a running link tells Prometheus: one page of text, made when it is asked for.
-
-GET /metrics    GET /healthz
-"""
+"""What a running link tells Prometheus: who is there, what the rounds came to, what crossed the wire."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from phloem.errors import ConfigError
-from phloem.server.link.service import Address, LinkService
+from phloem.link.pages import Address, Figure, open_pages, port_of
+from phloem.server.link.service import LinkService
+from phloem.server.link.tally import Tally
 from phloem.server.strategy import RoundReport
 
-MOST_REQUEST_BYTES = 8192
-_HELP = {
-    "devices_connected": ("gauge", "Devices with a stream now."),
-    "devices_joined": ("gauge", "Devices that have a place."),
-    "streams_total": ("counter", "Streams that were begun."),
-    "refused_total": ("counter", "Peers that were refused, at the link or at the enrolment."),
-    "replaced_total": ("counter", "Streams that the same device has replaced by another."),
-    "enrolled_total": ("counter", "Certificates that were given out."),
-    "wire_up_bytes_total": ("counter", "Bytes from devices at the socket, TLS included."),
-    "wire_down_bytes_total": ("counter", "Bytes to devices at the socket, TLS included."),
-    "answers_again_total": ("counter", "Answers that came twice or too late, and were dropped."),
-    "round": ("gauge", "The last finished round."),
-    "replies_accepted_total": ("counter", "Replies that were applied."),
-    "replies_rejected_total": ("counter", "Replies that were not."),
-    "accuracy": ("gauge", "Of the global model on the server's test set."),
+_COUNTS = {
+    "streams": "Streams that were begun.",
+    "refused": "Peers that were refused, at the link or at the enrolment.",
+    "turned_away": "Attempts to join that were not looked at: too many from one address.",
+    "faults": "Devices that were put off by a fault of the server's own, such as a full disk.",
+    "replaced": "Streams that the same device has replaced by another.",
+    "enrolled": "Certificates that were given out for a token.",
+    "renewed": "Certificates that were renewed over the link.",
+    "answers_again": "Answers that came twice or too late, and were dropped.",
 }
 
 
@@ -37,32 +28,70 @@ class Metrics:
     """Figures of a service and of the run on it."""
 
     service: LinkService
-    run: dict[str, float] = field(default_factory=dict)
+    accuracy: float | None = None
+    last: int | None = None
+    rounds: Counter[str] = field(default_factory=Counter)
+    payload: Counter[str] = field(default_factory=Counter)
+    rejections: Counter[str] = field(default_factory=Counter)
+    seconds: float | None = None
 
-    def hear(self, report: RoundReport) -> None:
+    def hear(self, report: RoundReport, found: Tally) -> None:
         """Take in a finished round."""
-        self.run["round"] = report.round
-        for name, more in (("accepted", report.accepted), ("rejected", report.refused)):
-            key = f"replies_{name}_total"
-            self.run[key] = self.run.get(key, 0) + more
+        self.last, self.seconds = report.round, found.seconds
+        self.rounds["finished"] += 1
+        self.rounds["abandoned"] += found.abandoned
+        self.rounds["accepted"] += report.accepted
+        self.rounds["rejected"] += report.refused
+        self.count(found)
         if report.accuracy is not None:
-            self.run["accuracy"] = report.accuracy
+            self.accuracy = report.accuracy
 
-    def page(self) -> str:
-        """Return the page in Prometheus' text format."""
+    def count(self, found: Tally) -> None:
+        """Take in bytes and rejections, as those of the greeting."""
+        self.payload.update(found.payload_bytes)
+        self.rejections.update(found.rejections)
+
+    def figures(self) -> Iterator[Figure]:
+        """Yield what the page shows."""
         counts = self.service.counts
-        values = {
-            "devices_connected": len(self.service.connected()),
-            "devices_joined": len(self.service.registry.places()),
-            **{name: counts[name.removesuffix("_total")] for name in _HELP if name.endswith("_total")},
-            **self.run,
-        }
-        lines = []
-        for name, (kind, text) in _HELP.items():
-            if name in values:
-                lines += [f"# HELP phloem_{name} {text}", f"# TYPE phloem_{name} {kind}"]
-                lines.append(f"phloem_{name} {values[name]}")
-        return "\n".join(lines) + "\n"
+        here, joined = len(self.service.connected()), self.service.joined()
+        yield Figure.plain("devices_connected", "gauge", "Devices with a stream now.", here)
+        yield Figure.plain("devices_away", "gauge", "Devices that have a place and no stream.", joined - here)
+        yield Figure.plain("devices_joined", "gauge", "Devices that have a place.", joined)
+        for name, text in _COUNTS.items():
+            yield Figure.plain(f"{name}_total", "counter", text, counts[name])
+        wire = {way: counts[f"wire_{way}_bytes"] for way in ("up", "down")}
+        yield Figure.by(
+            "direction",
+            "wire_bytes_total",
+            "counter",
+            "Bytes at the socket, TLS and HTTP/2 included, until the last answer of each device.",
+            wire,
+        )
+        payload = {way: self.payload[way] for way in ("up", "down")}
+        yield Figure.by(
+            "direction", "payload_bytes_total", "counter", "Bytes of encoded updates and models.", payload
+        )
+        yield Figure.plain("round", "gauge", "The last finished round.", self.last)
+        yield Figure.plain("round_seconds", "gauge", "How long the last round took.", self.seconds)
+        yield Figure.plain("rounds_total", "counter", "Rounds that were finished.", self.rounds["finished"])
+        yield Figure.plain(
+            "rounds_abandoned_total",
+            "counter",
+            "Rounds that changed nothing, for fewer replies were usable than `server.quorum` asks for.",
+            self.rounds["abandoned"],
+        )
+        for name, text in (
+            ("accepted", "Replies that were applied."),
+            ("rejected", "Replies that were not."),
+        ):
+            yield Figure.plain(f"replies_{name}_total", "counter", text, self.rounds[name])
+        yield Figure.by(
+            "code", "rejections_total", "counter", "Replies and clients that were not taken.", self.rejections
+        )
+        yield Figure.plain(
+            "accuracy", "gauge", "Of the global model on the server's test set.", self.accuracy
+        )
 
     def listen(self, address: Address) -> int:
         """Open the port and return it.
@@ -73,33 +102,10 @@ class Metrics:
         return self.service.call(self._listen(address))
 
     async def _listen(self, address: Address) -> int:
-        try:
-            server = await asyncio.start_server(
-                self._meet, address.host, address.port, limit=MOST_REQUEST_BYTES
-            )
-        except OSError as error:
-            raise ConfigError(
-                f"Metrics should listen on {address.host}:{address.port}. Found: {error}. Name another."
-            ) from None
+        server = await open_pages(address, self.figures)
 
         async def close() -> None:
             server.close()
 
         self.service.at_close(close)
-        return int(server.sockets[0].getsockname()[1])
-
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, EOFError, ValueError, TimeoutError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(self.service.config.handshake_s):
-                head = await reader.readuntil(b"\r\n\r\n")
-                method, path, *_ = head.split(b" ", 2)
-                pages: dict[bytes, Callable[[], str]] = {b"/metrics": self.page, b"/healthz": lambda: "ok\n"}
-                found = method == b"GET" and path in pages
-                body = (pages[path]() if found else "not here\n").encode()
-                writer.write(
-                    b"HTTP/1.1 %s\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: %d\r\n"
-                    b"Connection: close\r\n\r\n%s"
-                    % (b"200 OK" if found else b"404 Not Found", len(body), body)
-                )
-                await writer.drain()
-        writer.close()
+        return port_of(server)

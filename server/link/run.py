@@ -11,15 +11,18 @@ from pathlib import Path
 
 from phloem.config import Experiment
 from phloem.errors import ConfigError
+from phloem.link.pages import Address
 from phloem.server.app import prepare, serve
 from phloem.server.link.authority import open_authority, write_secret
 from phloem.server.link.enrol import Enrolment
 from phloem.server.link.grid import LinkGrid
 from phloem.server.link.metrics import Metrics
 from phloem.server.link.registry import Registry
-from phloem.server.link.service import Address, LinkService
+from phloem.server.link.service import LinkService
+from phloem.server.link.tally import Tally, tally
 from phloem.server.state import ServerState
 from phloem.server.strategy import RoundReport
+from phloem.summary import LEDGER_NAME
 
 POLL_S = 0.05
 EVERYWHERE = ("0.0.0.0", "::")
@@ -51,9 +54,9 @@ class Listener:
     """Who hears how a run over the link goes."""
 
     on_open: Callable[[LinkService], None] = lambda service: None
-    on_token: Callable[[int, str], None] = lambda place, token: None
+    on_token: Callable[[int, str, Path], None] = lambda place, token, file: None
     on_wait: Callable[[int, int], None] = lambda here, wanted: None
-    on_round: Callable[[RoundReport], None] = lambda report: None
+    on_round: Callable[[RoundReport, Tally], None] = lambda report, found: None
 
 
 def serve_link(
@@ -89,8 +92,11 @@ def serve_link(
         _wait(service, experiment.server.min_clients or clients, listener)
 
         def on_round(report: RoundReport) -> None:
-            metrics.hear(report)
-            listener.on_round(report)
+            if report.round == 1:  # what the greeting came to was committed before the first round
+                metrics.count(tally(directory / LEDGER_NAME, 0))
+            found = tally(directory / LEDGER_NAME, report.round)
+            metrics.hear(report, found)
+            listener.on_round(report, found)
 
         state = serve(grid, experiment, directory, facts=facts, on_round=on_round, resume=resume)
         finished, reason = True, "The run is over."
@@ -127,7 +133,7 @@ def _open(service: LinkService, front: Front, clients: int, listener: Listener) 
             continue
         token = enrolment.token(front.name, enrolment_port, place)
         write_secret(file, f"{token}\n".encode())
-        listener.on_token(place, token)
+        listener.on_token(place, token, file)
 
 
 def _wait(service: LinkService, wanted: int, listener: Listener) -> None:

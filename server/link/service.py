@@ -10,17 +10,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
 
 from phloem.errors import ConfigError, ProtocolError, RunError
+from phloem.link.meter import Meter
+from phloem.link.pages import Address
 from phloem.link.stream import METHOD
+from phloem.logs import note
 from phloem.proto import link_pb2
 from phloem.server.link.authority import Authority, fingerprint_of, server_identity
 from phloem.server.link.mailbox import Mailbox, Parcel
-from phloem.server.link.meter import Meter
 from phloem.server.link.registry import Place, Registry
 from phloem.server.link.session import (
     Arrival,
@@ -37,14 +39,6 @@ from phloem.settings.link import LinkConfig
 
 T = TypeVar("T")
 DRAIN_S = 5.0
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where to listen; port 0 is any free one."""
-
-    host: str
-    port: int
 
 
 class LinkService:
@@ -119,6 +113,10 @@ class LinkService:
     def connected(self) -> list[int]:
         """Return the nodes that are there now."""
         return [node for node, seat in list(self._seats.items()) if seat.session is not None]
+
+    def joined(self) -> int:
+        """Return how many devices have a place."""
+        return len(self._seats)
 
     def knows(self, node: int) -> bool:
         """Tell whether a node has a place here."""
@@ -203,23 +201,43 @@ class LinkService:
             seat = self._admit(context)
             assert self._terms is not None
             session = self._seat(seat, hello, context)
+            place = seat.place
+            note(
+                "connected",
+                f"Device {place.place} is here.",
+                quiet=True,
+                client=str(place.place),
+                name=place.name,
+                address=context.peer(),
+            )
             await session.serve(hello, self._terms)
         except (ProtocolError, Dismissed) as error:
-            self.counts["refused"] += 1
-            await refuse(context, error)
+            await self._refuse(context, error, "refused")
         except TimeoutError as error:
-            await refuse(context, error, code=grpc.StatusCode.DEADLINE_EXCEEDED)
-        except RunError as error:  # of the server's own making: the device tries again
-            self.counts["faults"] += 1
-            await refuse(context, error, code=grpc.StatusCode.UNAVAILABLE)
+            await self._refuse(context, error, "silent", grpc.StatusCode.DEADLINE_EXCEEDED)
         except Replaced as error:
-            await refuse(context, error, code=grpc.StatusCode.ABORTED)
+            await self._refuse(context, error, "superseded", grpc.StatusCode.ABORTED)
+        except RunError as error:  # of the server's own making: the device tries again
+            await self._refuse(context, error, "faults", grpc.StatusCode.UNAVAILABLE)
         except PermissionError as error:
-            self.counts["refused"] += 1
-            await refuse(context, error, code=grpc.StatusCode.PERMISSION_DENIED)
+            await self._refuse(context, error, "refused", grpc.StatusCode.PERMISSION_DENIED)
         finally:
-            if session is not None and session.seat.session is session:
-                session.seat.session, session.seat.away_since = None, time.monotonic()
+            if session is not None:
+                client = str(session.seat.place.place)
+                note("disconnected", f"Device {client} has gone.", quiet=True, client=client)
+                if session.seat.session is session:
+                    session.seat.session, session.seat.away_since = None, time.monotonic()
+
+    async def _refuse(
+        self,
+        context: Context,
+        error: Exception,
+        count: str,
+        code: Any = grpc.StatusCode.FAILED_PRECONDITION,
+    ) -> None:
+        self.counts[count] += 1
+        note(count, str(error), quiet=True, reason=str(error), address=context.peer())
+        await refuse(context, error, code=code)
 
     def _admit(self, context: Context) -> Seat:
         [certificate] = context.auth_context()["x509_pem_cert"]

@@ -18,10 +18,10 @@ from typing import Any, NoReturn
 import grpc
 
 from phloem.errors import ProtocolError
+from phloem.link.meter import Meter
 from phloem.link.stream import MOST_HEAD_BYTES, MOST_SKEW_S, PROTOCOL, Deflater, Inflater, parse
 from phloem.proto import link_pb2
 from phloem.server.link.mailbox import Mailbox, Parcel, Verdict
-from phloem.server.link.meter import Meter
 from phloem.server.link.registry import Place
 
 RENEWAL_S = 3000.0

@@ -18,11 +18,12 @@ from phloem.client.link.enrol import Membership, enrol
 from phloem.client.link.node import Node
 from phloem.client.link.session import Device, Patience
 from phloem.config import LinkConfig, Scalar
+from phloem.link.pages import Address
 from phloem.server.link.authority import Authority, open_authority
 from phloem.server.link.enrol import Enrolment
 from phloem.server.link.grid import LinkGrid
 from phloem.server.link.registry import Registry
-from phloem.server.link.service import Address, LinkService
+from phloem.server.link.service import LinkService
 
 HERE = "127.0.0.1"
 QUICK = Patience(first_s=0.02, most_s=0.1, stay=False)

@@ -49,6 +49,7 @@ class Starter:
         """Start `phloem` with these arguments."""
         log = (self.folder / f"{len(self.running)}-{arguments[0]}.log").open("wb")
         env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        env["PHLOEM_LOG"] = "json"
         with log:
             process = subprocess.Popen(
                 [*PHLOEM, *arguments], stdout=log, stderr=log, env=env, cwd=self.folder
@@ -95,6 +96,21 @@ def commands(root: Path) -> dict[str, list[str]]:
     }
 
 
+def check_logs(folder: Path) -> None:
+    """Every line of a device is an object; the server's tell each round, and no token."""
+    for path in folder.glob("*-join.log"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert "connected" in {line["event"] for line in lines}
+        assert all({"time", "level", "event", "text"} <= set(line) for line in lines)
+    words = "".join(path.read_text() for path in sorted(folder.glob("*-serve.log")))
+    lines = [json.loads(line) for line in words.splitlines() if line.startswith("{")]
+    rounds = [line for line in lines if line["event"] == "round"]
+    assert {line["round"] for line in rounds} == set(range(1, ROUNDS + 1))
+    assert all(line["wire_up_bytes"] > line["payload_up_bytes"] > 0 for line in rounds)
+    assert {line["client"] for line in lines if line["event"] == "connected"} == {"0", "1"}
+    assert "phloem1." not in words
+
+
 def test_killed_processes_come_to_the_simulations_hash(root: Path, tmp_path: Path) -> None:
     """The compose file's services; a device, then the server die mid-run: the same model and ledger."""
     found = commands(root)
@@ -122,6 +138,7 @@ def test_killed_processes_come_to_the_simulations_hash(root: Path, tmp_path: Pat
         assert [device.wait(START_S) for device in devices] == [0, 0]
     deployed = summarise(run)
     simulated = summarise(simulate(Experiment().with_values(SETTINGS), tmp_path / "simulated"))
+    check_logs(tmp_path)
     assert deployed.rounds == ROUNDS
     assert deployed.model_sha256 == simulated.model_sha256
     assert deployed.ledger_sha256 == simulated.ledger_sha256

@@ -1,0 +1,1 @@
+../../phloem/logs.py
