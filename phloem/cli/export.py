@@ -35,6 +35,9 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8/--float", help="With int8 beside float, or float alone.")
     ] = True,
+    qat: Annotated[
+        bool, typer.Option("--qat", help="Teach it to compute in 8 bits, if that is no worse (QAT).")
+    ] = False,
     max_loss: Annotated[
         float, typer.Option(help="Points of validation accuracy that may be lost; exit code 4 beyond.")
     ] = 1.0,
@@ -49,6 +52,8 @@ def export(
             need("tune")
         if search < 0:
             raise ConfigError(f"`--search` should be a number of trials. Found {search}. Use 30, say.")
+        if qat and not int8:
+            raise ConfigError("`--qat` teaches for 8 bits. Found --float beside it. Leave one of them out.")
         from phloem.server.shrink.package import PAGE, export  # after the check: it needs the extra
         from phloem.server.shrink.recipe import Wishes
         from phloem.server.shrink.run_folder import open_run
@@ -60,6 +65,7 @@ def export(
             rank=rank,
             shared=shared,
             trials=search,
+            rounding=qat,
             max_loss_points=max_loss,
             seed=seed,
         )

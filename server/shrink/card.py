@@ -51,6 +51,7 @@ def of_run(run: TrainedRun) -> dict[str, Any]:
         "training": {
             "model": experiment.model.name,
             "rounds": summary.rounds,
+            "rounds_planned": experiment.run.rounds,
             "seed": experiment.run.seed,
             "uplink_codec": experiment.uplink.codec,
             "downlink_codec": experiment.downlink.codec,
@@ -77,7 +78,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         "",
         f"- {data['source']}, {data['classes']} classes, inputs {tuple(data['input_shape'])}, dealt to "
         f"{data['clients']} clients (`{data['partition']}`)",
-        f"- {training['rounds']} federated rounds of `{training['model']}`, seed {training['seed']}; sent "
+        f"- {_rounds(training)} federated rounds of `{training['model']}`, seed {training['seed']}; sent "
         f"{human_bytes(training['uplink_bytes'])} up and {human_bytes(training['downlink_bytes'])} down"
         + (f", {dense / sent:.0f}x less than float32" if sent else ""),
         f"- {data['used']} ({data['proxy']}, {data['validation']} and {data['test']} samples)",
@@ -104,7 +105,11 @@ def markdown(card: Mapping[str, Any]) -> str:
     for name in sorted(card["files"].keys() - models.keys()):
         lines.append(f"| {name} | {human_bytes(card['files'][name]['bytes'])} | | | | | | |")
     if card["int8"]:
-        lines += ["", f"int8: {card['int8']['variant']}, the variant that agrees best on validation samples."]
+        lines += [
+            "",
+            f"int8: {card['int8']['variant']}, the variant that agrees best on validation samples; lessons "
+            f"with rounding: {card['int8']['rounding_lessons']}.",
+        ]
     budget = card["budget"]
     verdict = "kept" if budget["kept"] else "missed"
     lines += [
@@ -119,6 +124,12 @@ def markdown(card: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _rounds(training: Mapping[str, Any]) -> str:
+    """Return the rounds behind the model, of how many, where the run was exported before its end."""
+    done, planned = training["rounds"], training["rounds_planned"]
+    return str(done) if done >= planned else f"{done} of {planned}"
 
 
 def _row(name: str, model: Mapping[str, Any], size: int) -> str:

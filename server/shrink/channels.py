@@ -28,6 +28,8 @@ RANKINGS = ("l2", "taylor", "bn", "information", "random")
 loss (Molchanov et al. 2019); batch normalisation's scale (Liu et al. 2017); what a channel says about the
 class; chance."""
 
+ROUNDING = 1e-9
+
 
 def pruned(
     network: nn.Module,
@@ -54,7 +56,9 @@ def pruned(
     smaller = copy.deepcopy(network).eval()
     layers = weighty(smaller)
     head = _last_layer(smaller, layers, inputs[:1])
-    by_layer = {layers[name]: value for name, value in shares.items() if name in layers}
+    by_layer = {
+        layer: _below_all(shares.get(name, shares.get("", 0.0)), layer) for name, layer in layers.items()
+    }
     example = torch.tensor(inputs[:2])
     for parameter in smaller.parameters():
         parameter.requires_grad_(True)
@@ -65,7 +69,7 @@ def pruned(
                 smaller,
                 example,
                 importance=importance,
-                pruning_ratio=shares.get("", 0.0),
+                pruning_ratio=0.0,
                 pruning_ratio_dict=by_layer,
                 ignored_layers=[head],
             ).step()
@@ -113,6 +117,14 @@ def _called(importance: Any) -> Callable[[Any], torch.Tensor]:
         return torch.ones(len(group[0][1])) if found is None else found
 
     return scores
+
+
+def _below_all(share: float, layer: nn.Module) -> float:
+    """Return the share, but for one channel that stays, so that rounding down leaves what it says.
+
+    The library leaves a layer whole that would lose all channels, and 1 - 0.8 is a little below 0.2.
+    """
+    return max(0.0, min(share, 1 - 1 / len(layer.get_parameter("weight"))) - ROUNDING)
 
 
 def _last_layer(network: nn.Module, layers: Mapping[str, nn.Module], x: NDArray[np.float32]) -> nn.Module:

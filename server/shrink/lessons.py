@@ -24,6 +24,9 @@ from phloem.server.shrink.network import predict, reproducible
 MIXED = 0.5
 """The share of questions that are mixtures of two inputs."""
 
+IMAGES = 4
+"""The axes of a batch of images: images, channels, height, width."""
+
 MOVED = 1
 """How many pixels an image may be off in each direction."""
 
@@ -57,7 +60,7 @@ def ask(teacher: nn.Module, inputs: NDArray[np.float32], *, count: int = 32_768,
     mix *= rng.random(count) < MIXED
     weight = mix.reshape(-1, *[1] * (inputs.ndim - 1))
     x = (1 - weight) * inputs[first] + weight * inputs[second]
-    if x.ndim == 4:  # images: channels, height, width
+    if x.ndim == IMAGES:
         x = _moved(x, rng.integers(-MOVED, MOVED + 1, (2, count)))
     return Questions(x, predict(teacher, x))
 
@@ -70,6 +73,9 @@ def teach(student: nn.Module, questions: Questions, lesson: Lesson, *, seed: int
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
     rule = torch.optim.AdamW(trained, lr=lesson.learning_rate, weight_decay=1e-4)
     x, wanted = torch.tensor(questions.x), torch.tensor(questions.logits)
+    if x.ndim == IMAGES:  # channels last in memory: small convolutions learn up to twice as fast so
+        x = x.to(memory_format=torch.channels_last)
+        _laid_out(student, torch.channels_last)
     with reproducible(seed):
         student.train()
         for step, batch in enumerate(_batches(len(x), lesson, seed)):
@@ -79,7 +85,15 @@ def teach(student: nn.Module, questions: Questions, lesson: Lesson, *, seed: int
             rule.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             rule.step()
+    _laid_out(student, torch.contiguous_format)
     student.eval()
+
+
+def _laid_out(network: nn.Module, order: torch.memory_format) -> None:
+    """Lay the network's convolutions out in memory in this order."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim == IMAGES:
+            tensor.data = tensor.data.contiguous(memory_format=order)
 
 
 def divergence(answer: torch.Tensor, wanted: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The folder that a device's owner gets: the model in ONNX, float and int8, its weights, and its card.
 
-model.onnx  model.int8.onnx  model.safetensors  card.json  card.md     and model.phloem after a search
+model.onnx  model.int8.onnx  model.safetensors  card.json  card.md     and, if asked for,
+model.shared.onnx, with few values a layer, and model.phloem, what a search packed
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import nn
 
 from phloem.errors import ConfigError
 from phloem.server.shrink.card import UNSTATED, markdown, of_run
+from phloem.server.shrink.codebook import with_codebooks
 from phloem.server.shrink.graph import to_onnx
 from phloem.server.shrink.int8 import Tried, quantise
 from phloem.server.shrink.network import parameters, weights_of
@@ -27,7 +29,8 @@ from phloem.server.shrink.recipe import Shrunk, Wishes, measured, rounding_lesso
 from phloem.server.shrink.run_folder import TrainedRun
 from phloem.server.shrink.session import answers, latency_seconds
 
-FLOAT, INT8, WEIGHTS, PACKED = "model.onnx", "model.int8.onnx", "model.safetensors", "model.phloem"
+FLOAT, SHARED, INT8 = "model.onnx", "model.shared.onnx", "model.int8.onnx"
+WEIGHTS, PACKED = "model.safetensors", "model.phloem"
 CARD, PAGE = "card.json", "card.md"
 ROUNDING_LOSS = 0.003
 """Validation accuracy that int8 may cost before the network is taught to round."""
@@ -46,18 +49,21 @@ class Package:
 
 @dataclass(frozen=True)
 class Graphs:
-    """The network that ships and its graphs: float, and in 8 bits with all that were tried, or none."""
+    """The network that ships and its graphs: float, with tables of values, and in 8 bits with all tried."""
 
     network: nn.Module
     float32: onnx.ModelProto
+    shared: onnx.ModelProto | None = None
     int8: Tried | None = None
     tried: tuple[Tried, ...] = ()
-    taught_to_round: bool = False
+    rounding: str = "not taught"
+    """What became of lessons with rounding: `not taught`, `kept`, or `no better` on validation."""
 
     @property
     def by_file(self) -> dict[str, onnx.ModelProto]:
         """The graphs by the name of their file, the one to use last."""
-        return {FLOAT: self.float32} | ({} if self.int8 is None else {INT8: self.int8.graph})
+        shared = {} if self.shared is None else {SHARED: self.shared}
+        return {FLOAT: self.float32} | shared | ({} if self.int8 is None else {INT8: self.int8.graph})
 
 
 def export(
@@ -88,20 +94,25 @@ def export(
 def graphs_of(network: nn.Module, run: TrainedRun, wishes: Wishes, *, int8: bool) -> Graphs:
     """Return the network's graphs; where 8 bits cost accuracy, of what it becomes when it learns to round.
 
+    Shared values are the float graph's, whatever the 8-bit one becomes.
+
     Raises:
         ConfigError: the network cannot be exported, or there are no data to quantise it by.
     """
     graph = to_onnx(network, run.input_shape)
+    shared = with_codebooks(graph) if wishes.shared else None
     if not int8:
-        return Graphs(network, graph)
+        return Graphs(network, graph, shared)
     chosen, tried = quantise(graph, run.proxy, run.validation.x)
-    if _accuracy(run, graph) - _accuracy(run, chosen.graph) > ROUNDING_LOSS:
+    if wishes.rounding or _accuracy(run, graph) - _accuracy(run, chosen.graph) > ROUNDING_LOSS:
         learned = rounding_lessons(network, run, wishes)
         again = to_onnx(learned, run.input_shape)
         better, others = quantise(again, run.proxy, run.validation.x)
-        if _accuracy(run, better.graph) > _accuracy(run, chosen.graph):
-            return Graphs(learned, again, better, tuple(others), taught_to_round=True)
-    return Graphs(network, graph, chosen, tuple(tried))
+        gain = _accuracy(run, better.graph) - _accuracy(run, chosen.graph)
+        if gain > 0 or (wishes.rounding and gain == 0):
+            return Graphs(learned, again, shared, better, tuple(others), "kept")
+        return Graphs(network, graph, shared, chosen, tuple(tried), "no better")
+    return Graphs(network, graph, shared, chosen, tuple(tried))
 
 
 def _card(
@@ -109,10 +120,11 @@ def _card(
 ) -> dict[str, Any]:
     models = {name: _judged(run, graph, made.float32) for name, graph in made.by_file.items()}
     steps = [*shrunk.steps]
-    if made.taught_to_round:
+    if made.rounding == "kept":
         steps.append(measured("lessons with rounding", made.network, run))
-    before, after = steps[0].validation_accuracy, list(models.values())[-1]["validation"]
-    lost = 0.0 if before is None else 100 * (before - after["accuracy"])
+    before = steps[0].validation_accuracy
+    worst = min(model["validation"]["accuracy"] for model in models.values()) if before is not None else 0.0
+    lost = 0.0 if before is None else 100 * (before - worst)
     return {
         **of_run(run),
         "parameters": parameters(made.network),
@@ -121,6 +133,7 @@ def _card(
         "int8": made.int8
         and {
             "variant": made.int8.variant.name,
+            "rounding_lessons": made.rounding,
             "tried": {
                 one.variant.name: {"agreement": one.agreement, "nmse": one.nmse, "bytes": one.size}
                 for one in made.tried

@@ -10,13 +10,13 @@ from torch import nn
 from phloem.errors import ConfigError
 from phloem.seeds import derive
 from phloem.server.shrink.channels import pruned
+from phloem.server.shrink.contest import best_student
 from phloem.server.shrink.few_levels import round_inputs, round_weights, settle, share_weights
 from phloem.server.shrink.lessons import Lesson, Questions, ask, teach
 from phloem.server.shrink.lowrank import factorised
 from phloem.server.shrink.network import folded, macs, parameters, predict
 from phloem.server.shrink.quality import agreement, quality
 from phloem.server.shrink.run_folder import TrainedRun
-from phloem.server.shrink.students import fitting
 from phloem.server.shrink.trial import Task, Trial, smallest
 from phloem.sources import Samples
 
@@ -27,7 +27,8 @@ class Wishes:
 
     `student` is its share of the global model's weights, `channels` the share that each layer loses, `rank`
     the share of weights that factors keep, `shared` the entries of each layer's codebook, `trials` those of
-    the search. `max_loss_points` is how far validation accuracy may fall.
+    the search; `rounding` asks for lessons with rounding before int8, which are given anyway where it costs
+    accuracy. `max_loss_points` is how far validation accuracy may fall.
     """
 
     student: float = 0.0
@@ -36,6 +37,7 @@ class Wishes:
     rank: float = 0.0
     shared: int = 0
     trials: int = 0
+    rounding: bool = False
     max_loss_points: float = 1.0
     student_lesson: Lesson = field(default=Lesson(steps=2000, learning_rate=0.02))
     lesson: Lesson = field(default=Lesson(steps=400))
@@ -156,15 +158,8 @@ def _accuracy(network: nn.Module, samples: Samples) -> float | None:
 
 
 def _student(run: TrainedRun, questions: Questions, wishes: Wishes) -> tuple[nn.Module, str]:
-    """Teach the widest student of each family, and return the one with the least loss on validation."""
-    budget = int(wishes.student * parameters(folded(run.network)))
-    tried = []
-    for kind in fitting(run.input_shape, run.classes, budget):
-        network = kind.build(run.input_shape, run.classes, seed=derive(wishes.seed, "student"))
-        teach(network, questions, wishes.student_lesson, seed=derive(wishes.seed, "student", str(kind)))
-        scores = quality(predict(network, run.validation.x), run.validation.y)
-        tried.append((-scores.accuracy, scores.loss, str(kind), network))
-    _, _, name, network = min(tried, key=lambda one: one[:3])
+    task = Task(run.network, questions, run.proxy, run.validation, wishes.student_lesson, wishes.seed)
+    name, network = best_student(task, int(wishes.student * parameters(folded(run.network))))
     return network, f"student {name}"
 
 

@@ -43,10 +43,16 @@ def open_run(folder: Path) -> TrainedRun:
         ConfigError: the folder is not a run's, or its model does not fit its settings.
     """
     path = folder / MODEL_NAME
-    if not path.is_file() or not (folder / EXPERIMENT_NAME).is_file():
+    if not (folder / EXPERIMENT_NAME).is_file():
+        found = "a folder without it" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
         raise ConfigError(
-            f"A run's folder should hold {MODEL_NAME} and {EXPERIMENT_NAME}. Found neither or one of them in "
-            f"{str(folder)!r}. Name a folder that `phloem simulate` has written."
+            f"A run's folder should hold {EXPERIMENT_NAME} and {MODEL_NAME}. Found {found}: {str(folder)!r}. "
+            "Name a folder that `phloem simulate` has written."
+        )
+    if not path.is_file():
+        raise ConfigError(
+            f"A run that has ended leaves {MODEL_NAME}. Found none in {str(folder)!r}: the run goes on, or "
+            f"was interrupted. Wait for it, or end it with `phloem resume {folder}`."
         )
     experiment = load(folder / EXPERIMENT_NAME)
     summary = summarise(folder)

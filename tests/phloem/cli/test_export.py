@@ -50,7 +50,9 @@ def test_a_missed_budget_is_exit_code_four(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model.onnx").exists()
 
 
-@pytest.mark.parametrize("arguments", [["--channels", "2"], ["--search", "-1"], ["--shared", "999"]])
+@pytest.mark.parametrize(
+    "arguments", [["--channels", "2"], ["--search", "-1"], ["--shared", "999"], ["--qat", "--float"]]
+)
 def test_bad_wishes_are_exit_code_two(run: Path, tmp_path: Path, arguments: list[str]) -> None:
     """Said in one line, with nothing written."""
     pytest.importorskip("onnxruntime", reason='needs the extra: pip install "phloem[shrink]"')
@@ -59,12 +61,22 @@ def test_bad_wishes_are_exit_code_two(run: Path, tmp_path: Path, arguments: list
     assert not (tmp_path / "out").exists()
 
 
-def test_no_run_is_exit_code_two(tmp_path: Path) -> None:
-    """An empty folder is not one."""
+def test_what_is_no_run_is_told_apart(run: Path, tmp_path: Path) -> None:
+    """Nothing there, a file, another folder, and a run without a model yet: each says what to do."""
     pytest.importorskip("onnxruntime", reason='needs the extra: pip install "phloem[shrink]"')
-    done = CliRunner().invoke(app, ["export", str(tmp_path), "-o", str(tmp_path / "out")])
-    assert done.exit_code == 2
-    assert "model.safetensors" in done.output.replace("\n", "")
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "experiment.toml").write_bytes((run / "experiment.toml").read_bytes())
+    for folder, words in (
+        (tmp_path / "nowhere", "nothing there"),
+        (run / "experiment.toml", "a file"),
+        (tmp_path, "a folder without it"),
+        (unfinished, "phloem resume"),
+    ):
+        done = CliRunner().invoke(app, ["export", str(folder), "-o", str(tmp_path / "out")])
+        assert done.exit_code == 2
+        assert words in done.output.replace("\n", " ")
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,19 @@ def test_the_same_wishes_give_the_same_models(tmp_path: Path) -> None:
     assert sizes[0] > sizes[1] > sizes[2] > sizes[3] >= sizes[4]
 
 
+def test_shared_values_and_taught_rounding_ship(tmp_path: Path) -> None:
+    """Sixteen values a layer are a file at half a byte a weight; the card says what rounding lessons did."""
+    wishes = Wishes(shared=16, rounding=True, **SHORT)  # type: ignore[arg-type]
+    card = export(trained_run(), wishes, tmp_path / "shared").card
+    small, full = (card["files"][name]["bytes"] for name in ("model.shared.onnx", "model.onnx"))
+    assert small < full / 4
+    assert card["models"]["model.shared.onnx"]["test"]["accuracy"] > 0.5
+    assert card["int8"]["rounding_lessons"] in ("kept", "no better")
+    worst = min(model["validation"]["accuracy"] for model in card["models"].values())
+    lost = card["steps"][0]["validation_accuracy"] - worst
+    assert card["budget"]["lost_points"] == pytest.approx(100 * lost)
+
+
 def test_a_budget_that_is_missed_is_told(tmp_path: Path) -> None:
     """An untaught student loses points; the files are written all the same."""
     wishes = Wishes(student=0.05, student_lesson=Lesson(steps=1), max_loss_points=1.0)
