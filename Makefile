@@ -40,6 +40,7 @@ fuzz: $(READY) ## a million broken frames, then coverage-guided fuzzing of each 
 chaos: $(READY) ## kill a run at every labelled point of ten rounds, and go on each time (ARGS: --each)
 	$(VENV)/bin/python -m tests.server.killed $(ARGS)
 	$(VENV)/bin/python -m tests.link.test_exactly_once
+	$(VENV)/bin/python -m tests.link.two_hosts
 	$(VENV)/bin/python scripts/link_fleet.py 500 50
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest -q tests/chaos/flower_engine.py
 
