@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -24,6 +25,7 @@ from scripts.edge import deploy
 from scripts.edge_services import Services, apps_of
 
 ROUNDS, KILLED_AFTER = 5, 2
+DEADLINE_S, SILENT_FROM, LAG_S = 45.0, 1, 10.0
 LOOK_EVERY_S = 0.2
 
 Victim = Callable[[Services], list[int]]
@@ -116,9 +118,50 @@ def test_a_run_outlives_a_kill(victim: str, tmp_path: Path, capsys: pytest.Captu
     redone = again + (submissions > 1)  # the round in work begins anew
     with capsys.disabled():
         still, same = f"{killer.stood_still_s:.0f} s", "equal" if equal else "others"
-        print(f"\n| {victim} | {still} | {submissions} | {redone} | {same} |", end=" ")
+        usual = median(ended.values())
+        print(f"\n| {victim} | {still} | {usual:.0f} s | {submissions} | {redone} | {same} |", end=" ")
     assert killer.killed
     assert deployed.rounds == ROUNDS
     assert again == 0
     assert submissions <= 2
     assert equal
+
+
+def test_a_round_ends_at_its_deadline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects a run from a node that is silent and not dead: rounds go on without it, and then with it."""
+    directory = tmp_path / "run"
+    settings = {
+        "data.clients": 2,
+        "run.rounds": 4,
+        "model.hidden": 8,
+        "server.clients_per_round": 0,
+        "server.round_timeout_s": DEADLINE_S,
+        "run.reference": False,
+        "run.directory": str(directory),
+    }
+    node = ("supernode-1", "superexec-client-1")
+
+    def silence(services: Services) -> None:
+        def work() -> None:
+            for rounds, number in ((SILENT_FROM, signal.SIGSTOP), (SILENT_FROM + 1, signal.SIGCONT)):
+                while len(finished_rounds(directory)) < rounds:
+                    time.sleep(LOOK_EVERY_S)
+                for name in node:
+                    os.killpg(services.pid(name), number)
+
+        threading.Thread(target=work, daemon=True).start()
+
+    (tmp_path / "engine").mkdir()
+    assert deploy(Experiment().with_values(settings), tmp_path / "engine", silence) == 1
+    took = finished_rounds(directory)
+    with Ledger.open(directory / LEDGER_NAME) as ledger:
+        silent = ledger.query("SELECT round FROM rejection WHERE code = 'silent' AND client = '0'")
+    with capsys.disabled():
+        print(
+            f"\nrounds of {DEADLINE_S:.0f} s at most took",
+            ", ".join(f"{took[n]:.0f} s" for n in took),
+            end=" ",
+        )
+    assert len(took) == 4
+    assert (SILENT_FROM + 1,) in silent
+    assert max(took.values()) <= DEADLINE_S + LAG_S
