@@ -51,9 +51,11 @@ def load(path: Path) -> Vector:
     """
     try:
         with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):  # NumPy would take it for a pickle, and say how to load that
+                raise ValueError("another kind of file, or a damaged one")
+            stream.seek(0)
             arrays = np.load(stream, allow_pickle=False)
-            if not isinstance(arrays, NpzFile):
-                raise ValueError("a single array")
+            assert isinstance(arrays, NpzFile)
             found = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"A vector should be an .npz file of float arrays. Found {path}: {error}.") from None

@@ -60,10 +60,10 @@ def inspect(
 
 def _catalogue(entries: tuple[Entry, ...]) -> Table:
     table = Table()
-    for column in ("codec", "what it does", "may follow"):
-        table.add_column(column, overflow="fold")
+    for column, ratio in (("codec", None), ("what it does", 3), ("may follow", 2)):
+        table.add_column(column, overflow="fold", ratio=ratio)
     for entry in entries:
-        usage = entry.usage.replace("[,", "\n  [,").replace("|", " | ")
+        usage = entry.usage.replace("[,", "\n [,").replace("|", "\n  |")
         usage += "".join(f"\n= {alias}" for alias in entry.aliases)
         places = [*(["(first)"] if entry.first else []), *entry.follows]
         table.add_row(escape(usage), escape(entry.summary), escape(" ".join(places)))

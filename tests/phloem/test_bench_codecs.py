@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import xml.etree.ElementTree as ET
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from phloem.bench import bounds, page, peers
@@ -100,6 +102,30 @@ def test_what_is_no_vector(tmp_path: Path, content: bytes) -> None:
     assert done.exit_code == BAD_INPUT
     assert ".npz" in done.stderr
     assert run(app, ["bench", "codecs", "--quick", "--codec", "no-such"]).exit_code == BAD_INPUT
+
+
+def test_a_text_file_is_not_taken_for_a_pickle(tmp_path: Path) -> None:
+    """NumPy would tell the user how to load it unsafely."""
+    (tmp_path / "v.npz").write_text("hello")
+    with pytest.raises(DataError, match=r"npz: another kind of file, or a damaged one\.$"):
+        load(tmp_path / "v.npz")
+
+
+def test_a_terminal_of_80_characters_shows_every_codec_whole(vector: Path) -> None:
+    """A codec cut short is no codec: there are three `eden:…,scale=unbias…`."""
+    texts = [
+        "topk:0.01 | linear:4,rounding=stochastic",
+        "eden:2,scale=unbiased",
+        "linear:8,rounding=stochastic",
+    ]
+    result = measure([load(vector)], list(chosen(texts)), repeats=1)
+    console = Console(width=80, record=True, file=io.StringIO())
+    for table in page.tables(result):
+        console.print(table)
+    shown = console.export_text()
+    assert "…" not in shown
+    for text in texts[1:]:
+        assert text in shown
 
 
 @pytest.mark.parametrize("array", [np.arange(3), np.zeros(0, np.float32), np.array([np.nan], np.float32)])
