@@ -117,7 +117,10 @@ class Experiment(Section):
             "server.distill.enabled, as the server learns from the consensus anyway": server.distill.enabled,
             "submodel.widths other than 1, as every client has a network of its own": not self.submodel.whole,
             "server.on_drift = 'cluster'": server.on_drift == "cluster",
-            "an uplink that ranks weights by what they matter": any(
+            "ef in 'uplink.codec', as clients say all anew in every round": any(
+                each.feedback is not None for each in spoken
+            ),
+            "an 'uplink.codec' that ranks weights by what they matter": any(
                 each.ranked_by != MAGNITUDE for each in spoken
             ),
             "client.replay, unless 'exchange.hold' is 0": exchange.hold > 0 and self.client.replay != "none",
@@ -129,7 +132,7 @@ class Experiment(Section):
         if found:
             raise ValueError(
                 f"'exchange.kind = logits' should go without some other settings. Found {found[0]}. "
-                "Leave that out, or let weights travel."
+                "Leave that out ('linear:4 | rans' is a codec for logits), or let weights travel."
             )
         return self
 

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from phloem.compression.update import Schema, Update, add
 from phloem.config import Experiment
-from phloem.consensus import consensus_schema, proxy_of, silence, softened, spoken
+from phloem.consensus import LARGEST_LOGIT, consensus_schema, proxy_of, silence, softened, spoken
 from phloem.learning import Model
 from phloem.seeds import derive
 from phloem.server.distill import SMOOTHING, certainty_of
 from phloem.settings.logits import ExchangeConfig
+
+FARTHEST = 2.5 * LARGEST_LOGIT
+"""How far a client's word may be from the consensus in any logit: the whole range, and what a codec adds."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from phloem.learning import Model
 from phloem.masks import read_mask
 from phloem.protocol import Reply
 from phloem.server.allocate import Levels
-from phloem.server.consensus import Consensus
+from phloem.server.consensus import FARTHEST, Consensus
 from phloem.server.distill import Distilled
 from phloem.server.holdings import Holdings
 from phloem.server.react import Did, Reactions
@@ -88,7 +88,8 @@ class Setting:
     def limits(self) -> Limits:
         """What a reply may ask for at most."""
         server = self.experiment.server
-        return Limits(server.max_samples, server.max_change, self.federation.classes)
+        most = server.max_change if self.consensus is None else min(server.max_change, FARTHEST)
+        return Limits(server.max_samples, most, self.federation.classes)
 
 
 @dataclass(frozen=True)
