@@ -46,7 +46,8 @@ class Summary:
     updates that were not aggregated, `seconds` the sum over the rounds, and
     `client_updates_per_second` the updates that were aggregated over these seconds. `streams` is what the
     clients told of the samples they learned from. `rejections` counts `rejected` by code, and `why_rejected`
-    is the last one's reason.
+    is the last one's reason. `abandoned` counts the rounds in which nothing was applied though somebody was
+    refused: no reply was usable, or fewer than `server.quorum` asks for.
     """
 
     accuracy: float | None
@@ -65,6 +66,7 @@ class Summary:
     streams: Streams | None = None
     rejections: Mapping[str, int] = field(default_factory=dict)
     why_rejected: str | None = None
+    abandoned: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON would hold it."""
@@ -86,9 +88,10 @@ def summarise(run_dir: Path) -> Summary:
     with Ledger.open(run_dir / LEDGER_NAME) as ledger:
         facts = ledger.facts()
         accuracy, accuracy_mean5 = _accuracies(ledger)
-        [(rounds, accepted, rejected, seconds)] = ledger.query(
+        [(rounds, accepted, rejected, seconds, abandoned)] = ledger.query(
             "SELECT count(*), coalesce(sum(accepted), 0), coalesce(sum(rejected), 0),"
-            " coalesce(sum(seconds), 0.0) FROM round WHERE round > 0"
+            " coalesce(sum(seconds), 0.0), coalesce(sum(accepted = 0 AND rejected > 0), 0)"
+            " FROM round WHERE round > 0"
         )
         rejections = ledger.query("SELECT code, count(*) FROM rejection GROUP BY code ORDER BY 2 DESC, 1")
         reasons = ledger.query(
@@ -112,6 +115,7 @@ def summarise(run_dir: Path) -> Summary:
             streams=summarise_streams(ledger),
             rejections=dict(rejections),
             why_rejected="round {}, client {}: {}".format(*reasons[0]) if reasons else None,
+            abandoned=abandoned,
         )
 
 

@@ -52,6 +52,8 @@ def closing_table(summary: Summary) -> Table:
     row("rejected replies", str(summary.rejected), "")
     for code, count in summary.rejections.items():
         row(f"  {code}", str(count), "")
+    if summary.abandoned:
+        row("rounds abandoned", f"{summary.abandoned} of {summary.rounds}", "")
     row("time in rounds", f"{summary.seconds:.1f} s", "")
     if summary.why_rejected is not None:
         table.caption, table.caption_justify = Text(f"Rejected last: {summary.why_rejected}"), "left"
