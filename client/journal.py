@@ -6,6 +6,7 @@ whenever the power goes, both are there or neither is, and the task is done agai
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -149,10 +150,24 @@ class Journal:
         try:
             return self._sqlite.execute(sql, values).fetchall()
         except sqlite3.Error as error:
+            if _is_full(error):
+                raise RunError(
+                    f"The device's journal {str(self._path)!r} should have room. Found: {error}. Make room "
+                    "on its disk, then start phloem join again; nothing was lost."
+                ) from None
             raise ConfigError(_unusable(self._path, error)) from None
 
 
+def _is_full(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
 def _unusable(path: Path, error: Exception) -> str:
+    if _is_full(error) or getattr(error, "errno", None) == errno.ENOSPC:
+        return (
+            f"The device's journal {str(path)!r} should have room. Found: {error}. Make room on its disk, or "
+            "name another folder with --state."
+        )
     return (
         f"The device's journal {str(path)!r} should be a file phloem can write. Found: {error}. "
         "Name another folder with --state, or remove the file: what it kept is then lost."

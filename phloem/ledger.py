@@ -169,20 +169,18 @@ class Ledger:
                 raise RunError(f"The ledger {self.path} did not take {row}: {error}.") from error
 
     def fact(self, key: str, value: str) -> None:
-        """Set a fact of the run; a later value replaces an earlier one."""
+        """Set a fact of the run; a later value replaces an earlier one.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         self._begin()
-        self._sqlite.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (key, value))
+        self._write("INSERT OR REPLACE INTO fact VALUES (?, ?)", key, value)
 
     def commit(self) -> None:
         """Make everything recorded so far last, at once and through a crash of the machine."""
-        if not self._sqlite.in_transaction:
-            return
-        try:
-            self._sqlite.commit()
-        except sqlite3.Error as error:
-            raise RunError(
-                f"The ledger {self.path} could not be written: {error}. Is the disk full?"
-            ) from error
+        if self._sqlite.in_transaction:
+            self._write("COMMIT")
 
     def rollback(self) -> None:
         """Forget everything recorded since the last commit."""
@@ -247,7 +245,15 @@ class Ledger:
 
     def _begin(self) -> None:
         if not self._sqlite.in_transaction:
-            self._sqlite.execute("BEGIN IMMEDIATE")
+            self._write("BEGIN IMMEDIATE")
+
+    def _write(self, sql: str, *values: str) -> None:
+        try:
+            self._sqlite.execute(sql, values)
+        except sqlite3.Error as error:
+            raise RunError(
+                f"The ledger {self.path} could not be written: {error}. Is the disk full?"
+            ) from error
 
     def _check(self) -> None:
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, 
 import phloem
 from phloem.compression.update import digest
 from phloem.config import Experiment, from_flat
-from phloem.errors import ConfigError
+from phloem.errors import ConfigError, PhloemError
 from phloem.learning import open_learner
 from phloem.ledger import Ledger
 from phloem.records import to_record
@@ -118,9 +119,11 @@ def serve(
             clear(directory / FOLDER)
         except BaseException as error:
             ledger.rollback()  # of a round that did not finish nothing stays
-            _end(ledger, "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed")
-            if strategy is not None:
-                _save_again(directory, strategy, ledger)
+            end = "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
+            with suppress(PhloemError, OSError):  # a full disk takes no more words; the first one counts
+                _end(ledger, end)
+                if strategy is not None:
+                    _save_again(directory, strategy, ledger)
             raise
     return strategy.state
 
