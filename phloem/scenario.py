@@ -98,4 +98,4 @@ def _step(text: str) -> Ranged:
     try:
         return build(kind, name, arguments)
     except CodecError as error:
-        raise DataError(f"In the scenario: {error} Write it as in 'swap:at=0.5 | stagger:0.2'.") from None
+        raise DataError(f"{error} Write it as in 'swap:at=0.5 | stagger:0.2'.") from None

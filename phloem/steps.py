@@ -212,7 +212,7 @@ class Rush(Ranged):
 
 @dataclass(frozen=True, slots=True)
 class Slow(Ranged):
-    """At each client with the chance `clients`, so many times fewer samples arrive."""
+    """At each client with the chance `clients`, only a `factor` of the samples arrives."""
 
     name: ClassVar[str] = "slow"
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"factor": (0, 1000), "clients": (0, 1)}

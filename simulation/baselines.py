@@ -10,6 +10,7 @@ place, which no federated learner does. All of them predict before they learn, a
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -224,8 +225,7 @@ def areas(name: str, predictor: Predictor, seen: Iterable[Seen]) -> list[Baselin
 
 def _play(predictor: Predictor, part: Seen) -> NDArray[np.float64]:
     """Return what it predicts for each new sample, before it learns from the labels that came with it."""
-    fresh = part.fresh.x.reshape(len(part.fresh), -1)
-    known = part.known.x.reshape(len(part.known), -1)
+    fresh, known = (s.x.reshape(len(s), math.prod(s.x.shape[1:])) for s in (part.fresh, part.known))
     unlabelled = len(fresh) - len(known)  # the first ones of a stream whose labels come late
     found = np.zeros(len(fresh))
     for i, x in enumerate(fresh):

@@ -57,6 +57,12 @@ def test_hand_worked() -> None:
     assert [(row.samples, row.correct) for row in hits("b", NoChange(), parts)] == [(6, 5), (2, 0)]
 
 
+def test_a_round_without_a_known_label_is_predicted() -> None:
+    """Protects streams whose labels come late, or whose client had nothing new: no row is no error."""
+    parts = [seen(1, 1, known=of_labels(1).take(slice(0))), Seen(2, "0", *[of_labels(1).take(slice(0))] * 2)]
+    assert [(row.samples, row.correct) for row in hits("a", Majority(), parts)] == [(2, 0), (0, 0)]
+
+
 @pytest.mark.parametrize("make", [Majority, NoChange])
 def test_batches_change_nothing(make: Callable[[], Predictor]) -> None:
     """Protects the comparison: a baseline predicts each sample knowing all before it, however they came."""
