@@ -8,12 +8,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.articles.claim import Claim, Found, Row, main
-from examples.articles.school import AFTER_PRUNING, STUDENTS, School
+from examples.articles.school import AFTER_PRUNING, School
 from phloem.server.shrink.channels import pruned
-from phloem.server.shrink.lessons import teach
+from phloem.server.shrink.lessons import Lesson, teach
 from phloem.server.shrink.network import folded, parameters, predict
 from phloem.server.shrink.quality import quality
 from phloem.server.shrink.students import fitting
+
+FROM_CHANCE = Lesson(steps=1500, learning_rate=0.02)
 
 
 def measure(school: School) -> list[Row]:
@@ -25,7 +27,7 @@ def measure(school: School) -> list[Row]:
         one for one in fitting(school.shape, school.federation.classes, budget) if one.family == "conv"
     )
     student = kind.build(school.shape, school.federation.classes, seed=school.seed)
-    teach(student, school.questions, STUDENTS[school.data], seed=school.seed)
+    teach(student, school.questions, FROM_CHANCE, seed=school.seed)
     test, rows = school.federation.test, []
     for what, network in (
         ("teacher", school.teacher),

@@ -32,8 +32,8 @@ LARGE = 16
 
 AFTER_PRUNING = {"digits": Lesson(steps=300), "fashion_mnist": Lesson(steps=900, learning_rate=0.005)}
 STUDENTS = {
-    "digits": Lesson(steps=1500, learning_rate=0.02),
-    "fashion_mnist": Lesson(steps=6000, learning_rate=0.02),
+    "digits": Lesson(steps=2500, learning_rate=0.01),
+    "fashion_mnist": Lesson(steps=2500, learning_rate=0.01),
 }
 
 

@@ -8,7 +8,7 @@ apart (successive halving: Jamieson & Talwalkar 2016, arXiv 1502.07943).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import torch
@@ -19,17 +19,21 @@ from phloem.seeds import derive
 from phloem.server.shrink.lessons import divergence, teach
 from phloem.server.shrink.network import predict
 from phloem.server.shrink.slim import slimmed
-from phloem.server.shrink.students import fitting
+from phloem.server.shrink.students import FAMILIES, fitting
 from phloem.server.shrink.trial import Task
+
+KINDS = ("slim", *FAMILIES)
 
 SHORT = 6
 """How many times shorter the education is that decides."""
 
 
-def best_student(task: Task, budget: int) -> tuple[str, nn.Module]:
+def best_student(task: Task, budget: int, kinds: Collection[str] = KINDS) -> tuple[str, nn.Module]:
     """Return a student of at most `budget` weights, taught, and its name: the same for the same task.
 
     The candidate goes on whose answers on the validation inputs diverge least from the teacher's.
+
+    `kinds` are the candidates to consider; a single one has no contest to win.
 
     Raises:
         ConfigError: not even the narrowest fits.
@@ -37,12 +41,13 @@ def best_student(task: Task, budget: int) -> tuple[str, nn.Module]:
     short = replace(task.lesson, steps=max(1, task.lesson.steps // SHORT))
     wanted = torch.tensor(predict(task.teacher, task.validation.x))
     judged: list[tuple[float, str, nn.Module]] = []
-    for name, untaught in candidates(task, budget):
+    found = [one for one in candidates(task, budget) if one[0].partition(":")[0] in kinds]
+    for name, untaught in found if len(found) > 1 else ():
         tried = copy.deepcopy(untaught)
         teach(tried, task.questions, short, seed=derive(task.seed, "student", name))
         answer = torch.tensor(predict(tried, task.validation.x))
         judged.append((float(divergence(answer, wanted, 1.0)), name, untaught))
-    _, name, chosen = min(judged, key=lambda one: one[:2])
+    _, name, chosen = min(judged, key=lambda one: one[:2]) if judged else (0.0, *found[0])
     teach(chosen, task.questions, task.lesson, seed=derive(task.seed, "student", name))
     return name, chosen
 

@@ -13,12 +13,18 @@ import torch
 from torch import nn
 
 from phloem.errors import ConfigError
+from phloem.server.shrink.network import parameters, weighty
+
+WORTH_IT = 0.01
+"""The least share of the network's weights that a layer's factors should save."""
 
 
 def factorised(network: nn.Module, share: float) -> nn.Module:
     """Return a copy in which layers whose factors hold at most `share` of their weights became two.
 
     The rank is the largest that keeps to the share; a layer for which even rank 1 does not stays as it is.
+    So does the output layer, where a rank below the number of classes makes some classes mixtures of others,
+    and a layer so small that its factors save nothing to speak of.
 
     Raises:
         ConfigError: a share outside 0..1.
@@ -28,9 +34,11 @@ def factorised(network: nn.Module, share: float) -> nn.Module:
             f"The share of weights that factors keep should be between 0 and 1. Found {share}. Use 0.5, say."
         )
     smaller = copy.deepcopy(network).eval()
+    layers, least = list(weighty(smaller).values()), WORTH_IT * parameters(smaller)
+    worth = [layer for layer in layers[:-1] if (1 - share) * layer.get_parameter("weight").numel() >= least]
     for parent in list(smaller.modules()):
         for name, child in list(parent.named_children()):
-            replacement = _two(child, share)
+            replacement = _two(child, share) if any(child is layer for layer in worth) else None
             if replacement is not None:
                 parent.register_module(name, replacement)
     return smaller

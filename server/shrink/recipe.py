@@ -39,7 +39,7 @@ class Wishes:
     trials: int = 0
     rounding: bool = False
     max_loss_points: float = 1.0
-    student_lesson: Lesson = field(default=Lesson(steps=2000, learning_rate=0.02))
+    student_lesson: Lesson = field(default=Lesson(steps=2500, learning_rate=0.01))
     lesson: Lesson = field(default=Lesson(steps=400))
     seed: int = 1
 
@@ -140,8 +140,9 @@ def questions_of(run: TrainedRun, wishes: Wishes) -> Questions:
 
 
 def measured(name: str, network: nn.Module, run: TrainedRun) -> Step:
-    """Return the network's figures; the agreement is with the global model, on the proxy."""
-    same = agreement(predict(network, run.proxy), predict(run.network, run.proxy)) if len(run.proxy) else None
+    """Return the network's figures; the agreement is on validation inputs, which no lesson was about."""
+    x = run.validation.x
+    same = agreement(predict(network, x), predict(run.network, x)) if len(x) else None
     shipped = folded(network)
     return Step(
         name,

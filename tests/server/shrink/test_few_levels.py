@@ -83,10 +83,20 @@ def test_factors_of_a_low_rank_matrix_are_exact() -> None:
     layer = torch.nn.Linear(40, 30)
     with torch.no_grad():
         layer.weight.copy_(torch.randn(30, 2) @ torch.randn(2, 40))
-    network = torch.nn.Sequential(torch.nn.Flatten(), layer)
+    network = torch.nn.Sequential(torch.nn.Flatten(), layer, torch.nn.ReLU(), torch.nn.Linear(30, 10))
     small = factorised(network, 0.3)
+    assert parameters(small) < parameters(network)
     x = np.random.default_rng(0).random((5, 40), np.float32)
     np.testing.assert_allclose(predict(small, x), predict(network, x), atol=1e-4)
+
+
+def test_the_output_layer_keeps_its_rank() -> None:
+    """Ten classes behind four numbers would be ten guesses; it stays as it is."""
+    network = folded(normed())
+    small = factorised(network, 0.3)
+    assert (
+        small.get_submodule("output").get_parameter("weight") == network.get_parameter("output.weight")
+    ).all()
 
 
 CODECS = {"a": "linear:3,per=channel | rans", "b": "bf16 | zstd", "c": "linear:3,per=channel | rans"}
