@@ -90,13 +90,17 @@ def layout_of(frame: Frame, data: DataConfig, ids_name: str | None, where: str) 
     return Layout(inputs, label, _label_names(frame[label]))
 
 
-def table_of(frame: Frame, data: DataConfig, ids_name: str | None, where: str) -> Table:
+def table_of(
+    frame: Frame, data: DataConfig, ids_name: str | None, where: str, layout: Layout | None = None
+) -> Table:
     """Return the rows of a frame, in the order of `data.time` if that is set.
+
+    `layout` is that of the rows to learn from, where these, with the same columns, are for the test.
 
     Raises:
         DataError: see `layout_of`; or there is no row, or only one class.
     """
-    layout = layout_of(frame, data, ids_name, where)
+    layout = layout_of(frame, data, ids_name, where) if layout is None else layout
     x, y = layout.encode(frame)
     if not len(y) or len(np.unique(y[y != NO_LABEL])) < 2:
         raise DataError(

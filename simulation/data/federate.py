@@ -55,7 +55,7 @@ def federate(data: DataConfig, seed: int) -> Federation:
         feeds, shares = (), _deal(table, plan, held, data, generator(seed, "partition"))
     test = table.test and replace(table.test, x=scaled(table.test.x))
     table = replace(table, x=scaled(table.x), test=test)
-    good = _good(table, data.bad_rows, data.source)
+    good = _good(table, data.bad_rows, data.source, data.classes)
     federation = replace(_federation(table, held, shares, good), feeds=feeds, client_names=names)
     return play(federation, _steps(data), seed, inputs=table.inputs)
 
@@ -124,10 +124,10 @@ def _scale(table: Table, data: DataConfig, rest: Rows) -> Scale | None:
     return fit(table.x[rest], standard=standard, impute=impute) if standard or impute else None
 
 
-def _good(table: Table, bad_rows: str, source: str) -> NDArray[np.bool_]:
+def _good(table: Table, bad_rows: str, source: str, classes: int) -> NDArray[np.bool_]:
     good: NDArray[np.bool_] = finite_rows(table.x) & (table.y != NO_LABEL)
     if bad_rows == "refuse":
-        refuse_rows(~good, f"The rows of {source}")
+        refuse_rows(~good, f"The rows of {source}", f" below {classes}, `data.classes`" if classes else "")
     return good
 
 

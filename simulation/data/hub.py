@@ -11,6 +11,7 @@ below 14, and Flower 1.41 needs 14 or more.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from phloem.config import DataConfig
 from phloem.errors import DataError, MissingExtra
-from phloem.simulation.data.columns import table_of
+from phloem.simulation.data.columns import Layout, layout_of, table_of
 from phloem.simulation.data.table import Table, check_inputs, check_labels
 
 
@@ -30,6 +31,8 @@ def load_hub(name: str, data: DataConfig, ids_name: str | None) -> Table:
         MissingExtra: `datasets` is not installed.
         DataError: there is no such data set, or it has no rows to learn from.
     """
+    if not name:
+        raise DataError("`data.source` should name a data set, as in 'hf:mnist'. Found no name. Add it.")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import datasets
@@ -50,14 +53,17 @@ def load_hub(name: str, data: DataConfig, ids_name: str | None) -> Table:
         raise DataError(
             f"{name!r} should have a part 'train'. Found {', '.join(map(str, parts))}. Use another."
         )
-    train = _table(parts["train"], data, ids_name, f"{name} (train)")
+    train, layout = _table(parts["train"], data, ids_name, f"{name} (train)")
     if "test" not in parts:
         return train
-    test = _table(parts["test"], data, ids_name, f"{name} (test)")
+    test, _ = _table(parts["test"], data, None, f"{name} (test)", layout)
     return replace(train, test=test)
 
 
-def _table(part: Any, data: DataConfig, ids_name: str | None, where: str) -> Table:
+def _table(
+    part: Any, data: DataConfig, ids_name: str | None, where: str, layout: Layout | None = None
+) -> tuple[Table, Layout | None]:
+    """Return a part, and what its columns are for if it is a table of them; a test's are the training's."""
     label = data.label or "label"
     if label not in part.column_names:
         raise DataError(
@@ -74,20 +80,28 @@ def _table(part: Any, data: DataConfig, ids_name: str | None, where: str) -> Tab
     arrays = [name for name in part.column_names if _is_array(part, name)]
     if not arrays:
         frame = {name: np.array(part[name][:]) for name in part.column_names}
-        table = table_of(frame, replace_label(data, label), ids_name, where)
+        named = data.model_copy(update={"label": label})
+        layout = layout or layout_of(frame, named, ids_name, where)
+        table = table_of(frame, named, ids_name, where, layout)
     else:
-        x = np.stack([np.asarray(value) for value in part[arrays[0]]])
+        x = _stacked(part[arrays[0]], f"{arrays[0]!r} of {where}")
         check_inputs(x, f"{arrays[0]!r} of {where}", finite=data.bad_rows == "refuse")
         y = check_labels(np.array(part[label][:]), len(x), f"{label!r} of {where}")
         ids: NDArray[Any] | None = None if ids_name is None else np.array(part[ids_name][:])
         table = Table(x, y, ids=ids)
     names = tuple(getattr(kind, "names", None) or ())
-    return replace(table, class_names=names, class_count=len(names)) if names else table
+    return (replace(table, class_names=names, class_count=len(names)) if names else table), layout
 
 
-def replace_label(data: DataConfig, label: str) -> DataConfig:
-    """Return the settings with the label's column named."""
-    return data.model_copy(update={"label": label})
+def _stacked(values: Iterable[Any], where: str) -> NDArray[Any]:
+    arrays = [np.asarray(value) for value in values]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        raise DataError(
+            f"{where} should have inputs of one shape. Found {', '.join(map(str, sorted(shapes)[:3]))}. "
+            "Bring them to one size first, and name the result as 'npz:PATH'."
+        )
+    return np.stack(arrays)
 
 
 def _is_array(part: Any, name: str) -> bool:

@@ -120,13 +120,13 @@ def finite_rows(x: NDArray[Any]) -> NDArray[np.bool_]:
     return finite
 
 
-def refuse_rows(bad: NDArray[np.bool_], where: str) -> None:
-    """Raise DataError if there is a bad row."""
+def refuse_rows(bad: NDArray[np.bool_], where: str, which: str = "") -> None:
+    """Raise DataError if there is a bad row; `which` says what a label is, if not any."""
     if bad.any():
         first = int(bad.argmax())
         raise DataError(
-            f"{where} should be finite in float32, each row with a label. Found {int(bad.sum())} bad rows, "
-            f"the first is row {first}, counted from 0. Correct them, or set `data.bad_rows` to "
+            f"{where} should be finite in float32, each row with a label{which}. Found {int(bad.sum())} bad "
+            f"rows, the first is row {first}, counted from 0. Correct them, or set `data.bad_rows` to "
             "'drop' or 'impute'."
         )
 

@@ -58,10 +58,29 @@ def test_lists_become_windows(offline: Path) -> None:
     assert np.array_equal(federation.shares[0].x[0, 0], [[1, 2]] * 3)
 
 
+def test_the_test_is_read_as_the_training_rows_are(offline: Path) -> None:
+    """A word or a class that one part does not have would move all others, and no score would say so."""
+    written(offline, "train", {"a": ["red", "blue", "green", "red"], "label": ["x", "y", "z", "x"]})
+    written(offline, "test", {"a": ["green", "red"], "label": ["z", "y"]})
+    data = DataConfig(source=f"hf:{offline}", categories="onehot")
+    test = load_hub(str(offline), data, None).test
+    assert test is not None
+    assert (test.x.tolist(), test.y.tolist()) == ([[0, 1, 0], [0, 0, 1]], [2, 1])
+
+
+def test_inputs_of_several_shapes_are_refused(offline: Path) -> None:
+    """Photographs often are."""
+    written(offline, "train", {"x": [[1.0, 2.0], [1.0]], "label": [0, 1]})
+    with pytest.raises(DataError, match=r"inputs of one shape. Found \(1,\), \(2,\)"):
+        load_hub(str(offline), DataConfig(), None)
+
+
 def test_what_is_no_data_set_is_refused(offline: Path) -> None:
     """A name that the hub does not know, a column that is not there."""
     with pytest.raises(DataError, match="should name a data set of Hugging Face's hub"):
         load_hub(str(offline / "none"), DataConfig(), None)
+    with pytest.raises(DataError, match="Found no name"):
+        load_hub("", DataConfig(), None)
     written(offline, "train", {"a": [1, 2], "kind": [0, 1]})
     with pytest.raises(DataError, match=r"should have the column 'label'. Found a, kind"):
         load_hub(str(offline), DataConfig(), None)
