@@ -122,7 +122,7 @@ def _device(settings: tuple[tuple[str, Scalar], ...], partition: Scalar | None, 
         first=(lambda: learner.initial(derive(experiment.run.seed, "model"))) if peer is None else peer.first,
         reports_classes=experiment.server.distill.enabled or experiment.exchange.counts_classes,
         reports_fidelity=experiment.uplink.allocate == "bandit",
-        scaled=experiment.submodel.scaled,
+        inner_widths=experiment.submodel.inner,
         peer=peer,
     )
 

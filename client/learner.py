@@ -8,6 +8,7 @@ leaves a trace in the next.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -16,15 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 
-from phloem.client.batches import length_of, passes
+from phloem.client.batches import draws, length_of, passes
 from phloem.client.expected import Expected
 from phloem.client.fisher import diagonal
 from phloem.client.goal import Batch, Goal, Recall
+from phloem.client.imitation import Imitation
 from phloem.client.importance import measure
 from phloem.client.models.build import build_model, codes_of, load_weights, seeded, weights_of
-from phloem.client.models.narrow import layout_of, narrowed, scale
+from phloem.client.models.narrow import in_turn, layout_of, narrowed
 from phloem.client.optimizers import optimizer
 from phloem.client.tasks import Part, task_of
 from phloem.client.threads import one_thread
@@ -34,7 +35,7 @@ from phloem.errors import ConfigError
 from phloem.learning import NOTHING, Past, Scores
 from phloem.seeds import generator
 from phloem.sources import Samples
-from phloem.submodel import Layout, Submodel
+from phloem.submodel import Layout, Sizes, Submodel
 
 PREDICTED_AT_ONCE = 256  # a cnn is twice as fast as with 1024: its activations stay in the cache
 
@@ -56,9 +57,9 @@ def _learner(
     input_shape: tuple[int, ...],
     classes: int,
     device: str,
-    factors: tuple[tuple[str, float], ...] = (),
+    inner: tuple[Sizes, ...] = (),
 ) -> Learner:
-    return Learner(model, input_shape, classes, device, factors)
+    return Learner(model, input_shape, classes, device, inner)
 
 
 class Learner:
@@ -75,11 +76,11 @@ class Learner:
         input_shape: tuple[int, ...],
         classes: int,
         device: str,
-        factors: tuple[tuple[str, float], ...] = (),
+        inner: tuple[Sizes, ...] = (),
     ) -> None:
-        """`factors` are what the outputs of some layers are multiplied by, in a network that was cut."""
+        """`inner` are the narrower networks within this one that learn in turn with it."""
         self.model = model
-        self.factors = factors
+        self.inner = inner
         self.input_shape = input_shape
         self.classes = classes
         self.task = task_of(model)
@@ -104,11 +105,10 @@ class Learner:
         """
         return layout_of(self.model, self.schema)
 
-    def part(self, submodel: Submodel, *, scaled: bool) -> Learner:
+    def part(self, submodel: Submodel, inner: tuple[Sizes, ...] = ()) -> Learner:
         """Return the learner for a narrower network, one for all submodels of the same sizes."""
-        factors = tuple(submodel.factors.items()) if scaled else ()
         model = narrowed(self.model, submodel.sizes)
-        return _learner(model, self.input_shape, self.classes, str(self.device), factors)
+        return _learner(model, self.input_shape, self.classes, str(self.device), inner)
 
     def initial(self, seed: int) -> Update:
         """Return untrained weights, the same for the same seed."""
@@ -157,7 +157,7 @@ class Learner:
         """
         self.expected.check(samples)
         batches = passes(len(samples), config.batch_size, config.epochs, seed)
-        goal = self._goal(weights, samples, config, past, seed)
+        goal = in_turn(self._goal(weights, samples, config, past, seed), self.inner, seed)
         return self._descend(weights, goal, batches, config, seed, past.fisher)
 
     def fisher(self, weights: Update, samples: Samples) -> Update:
@@ -185,25 +185,23 @@ class Learner:
         opinion: NDArray[np.float32],
         config: DistillConfig,
         seed: int,
+        lessons: Samples | None = None,
     ) -> Update:
         """Return the weights after `config.steps` steps towards a teacher's softened predictions on `x`.
 
-        `opinion` is `(n, classes)` with rows that sum to 1, softened at `config.temperature`. The loss is
-        T^2 KL(opinion || softmax(logits / T)): the square keeps the gradient's size whatever T is.
+        `opinion` is `(n, classes)`, its rows sum to 1; of the loss, `config.label_weight` is of `lessons`.
         """
         self.expected.check_inputs(x)
-        rng = np.random.Generator(np.random.PCG64(seed))
-        batches = (rng.integers(0, len(x), config.batch_size) for _ in range(config.steps))
         inputs, wanted = (torch.tensor(part, device=self.device) for part in (x, opinion))
+        taught = self._tensors(lessons) if lessons is not None and len(lessons) else None
+        loss = Imitation(inputs, wanted, config, taught, generator(seed, "lessons"))
+        rule, over = ClientConfig(optimizer="adamw", learning_rate=config.learning_rate), config.decay_steps
+        batches = draws(len(x), config.batch_size, config.steps, seed)
+        return self._descend(weights, loss, batches, rule, seed, decay_over=over)
 
-        def loss(module: nn.Module, batch: Batch) -> torch.Tensor:
-            log_student = functional.log_softmax(module(inputs[batch]) / config.temperature, dim=1)
-            return config.temperature**2 * functional.kl_div(
-                log_student, wanted[batch], reduction="batchmean"
-            )
-
-        rule = ClientConfig(optimizer="adamw", learning_rate=config.learning_rate)
-        return self._descend(weights, loss, batches, rule, seed)
+    def network(self, weights: Update) -> nn.Module:
+        """Return a torch network of its own with these weights, ready to predict."""
+        return copy.deepcopy(self._loaded(weights)).eval()
 
     def _goal(self, weights: Update, samples: Samples, config: ClientConfig, past: Past, seed: int) -> Goal:
         """Return what `learn` lowers, with everything it needs on the device."""
@@ -233,6 +231,7 @@ class Learner:
         config: ClientConfig,
         seed: int,
         fisher: Update | None = None,
+        decay_over: int = 0,
     ) -> Update:
         """Take one step of `config`'s optimizer a batch.
 
@@ -248,7 +247,7 @@ class Learner:
             if fisher is not None:
                 pull = [torch.tensor(fisher[name], device=self.device) for name, _ in named]
             with torch.no_grad():
-                rule = optimizer(config, parameters, pull)
+                rule = optimizer(config, parameters, pull, decay_over)
                 for batch in batches:
                     try:
                         with torch.enable_grad():
@@ -257,8 +256,8 @@ class Learner:
                         gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
                     except (RuntimeError, ValueError) as error:
                         raise ConfigError(
-                            f"{self.model.name!r} should learn from {length_of(batch)} samples at once. Found "
-                            f"{type(error).__name__}: {error}. Change its layers or `client.batch_size`."
+                            f"{self.model.name!r} should learn from {length_of(batch)} samples at once. Found"
+                            f" {type(error).__name__}: {error}. Change its layers or `client.batch_size`."
                         ) from error
                     rule.step(list(gradients))
             return weights_of(module)
@@ -286,8 +285,8 @@ class Learner:
         """Return this thread's module with these weights, and its integer buffers as at first."""
         module: nn.Module | None = getattr(self._own, "module", None)
         if module is None:
-            built = build_model(self.model, self.input_shape, self.classes, seed=0)
-            self._own.module = module = scale(built, self.factors).to(self.device)
+            module = build_model(self.model, self.input_shape, self.classes, seed=0).to(self.device)
+            self._own.module = module
             self._own.buffers = [
                 (tensor, tensor.clone())
                 for tensor in module.state_dict().values()

@@ -49,8 +49,8 @@ class Device:
     """Makes the first version."""
     reports_classes: bool = False
     reports_fidelity: bool = False
-    scaled: bool = False
-    """Whether a part of the network makes up for the channels it lacks (`submodel.scaled`)."""
+    inner_widths: tuple[float, ...] = ()
+    """Shares of the network's channels that learn in turn with those the client has (`submodel.choice`)."""
     peer: Peer | None = None
     """Where logits travel: who speaks them. Then `learner` is this client's own network."""
 

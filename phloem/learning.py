@@ -16,7 +16,7 @@ from phloem.compression.update import Schema, Update
 from phloem.config import ClientConfig, DistillConfig, ModelConfig
 from phloem.references import load_reference
 from phloem.sources import Samples
-from phloem.submodel import Layout, Submodel
+from phloem.submodel import Layout, Sizes, Submodel
 
 LEARNER = "phloem.client.learner:open_learner"
 
@@ -84,10 +84,10 @@ class Model(Protocol):
         """
         ...
 
-    def part(self, submodel: Submodel, *, scaled: bool) -> Model:
+    def part(self, submodel: Submodel, inner: tuple[Sizes, ...] = ()) -> Model:
         """Return the model of a narrower network cut out of this one.
 
-        With `scaled`, what each layer gives is multiplied by how many times fewer channels it has.
+        `inner` are even narrower ones, of its first channels, that learn in turn with it.
         """
         ...
 
@@ -128,8 +128,16 @@ class Model(Protocol):
         opinion: NDArray[np.float32],
         config: DistillConfig,
         seed: int,
+        lessons: Samples | None = None,
     ) -> Update:
-        """Return the weights after steps towards a teacher's softened predictions `(n, classes)` on `x`."""
+        """Return the weights after steps towards a teacher's softened predictions `(n, classes)` on `x`.
+
+        `lessons` are labelled samples, for the share of the loss that `config.label_weight` says.
+        """
+        ...
+
+    def network(self, weights: Update) -> object:
+        """Return the torch module, with these weights, for who needs a gradient on the inputs."""
         ...
 
 

@@ -9,6 +9,7 @@ FjORD, arXiv 2102.13451. Windows: Alam et al. 2022, FedRolex, arXiv 2212.01548.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phloem.compression.update import Schema, TensorSpec, Update
+
+Sizes = tuple[tuple[str, int], ...]
+"""How many channels each hidden layer has."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,7 @@ class Layout:
     """The hidden layers of a network with their channels, and where these lie in its tensors."""
 
     schema: Schema
-    channels: tuple[tuple[str, int], ...]
-    """Each hidden layer, and how many channels it has."""
+    channels: Sizes
     axes: tuple[tuple[Axis | None, ...], ...]
     """For each tensor of the schema, what its axes run over; None for all that is never cut."""
 
@@ -62,6 +65,11 @@ def chain_layout(schema: Schema) -> Layout:
     return Layout(schema, tuple(channels.items()), tuple(axes))
 
 
+def channels_of(width: float, whole: int) -> int:
+    """Return how many channels a network of a width has in a layer of so many: one at least."""
+    return max(1, math.floor(width * whole + 0.5))
+
+
 @dataclass(frozen=True)
 class Submodel:
     """A narrower network: of each hidden layer, the channels it has, in rising order."""
@@ -73,11 +81,6 @@ class Submodel:
     def sizes(self) -> dict[str, int]:
         """How many channels each hidden layer has."""
         return {layer: len(kept) for (layer, _), kept in zip(self.layout.channels, self.kept, strict=True)}
-
-    @property
-    def factors(self) -> dict[str, float]:
-        """How many times as many channels each hidden layer has in the whole network."""
-        return {layer: whole / self.sizes[layer] for layer, whole in self.layout.channels}
 
     @cached_property
     def schema(self) -> Schema:
@@ -121,3 +124,8 @@ class Submodel:
         for name, place in self.places.items():
             whole[name][place], covered[name][place] = update[name], True
         return whole, covered
+
+
+def all_of(layout: Layout) -> Submodel:
+    """Return the submodel that is the whole network."""
+    return Submodel(layout, tuple(tuple(range(whole)) for _, whole in layout.channels))

@@ -17,7 +17,7 @@ from phloem.compression.update import Update
 from phloem.masks import window, write_mask
 from phloem.server.holdings import Holdings
 from phloem.settings.submodel import SubmodelConfig
-from phloem.submodel import Layout, Submodel
+from phloem.submodel import Layout, Submodel, channels_of
 
 
 def assign(
@@ -38,7 +38,7 @@ def part_for(client: str, config: SubmodelConfig, layout: Layout, model: Update)
         return None
     kept = []
     for depth, (layer, whole) in enumerate(layout.channels):
-        count = max(1, math.floor(width * whole + 0.5))
+        count = channels_of(width, whole)
         if config.choice == "norm":
             longest = np.argsort(-_norms(layer, whole, layout, model), kind="stable")[:count]
             kept.append(tuple(sorted(longest.tolist())))

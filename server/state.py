@@ -75,9 +75,7 @@ class Setting:
 
     def network(self, part: Submodel | None) -> Model:
         """Return the model that a part of the network is; the whole one for None."""
-        if part is None:
-            return self.learner
-        return self.learner.part(part, scaled=self.experiment.submodel.scaled)
+        return self.learner if part is None else self.learner.part(part)
 
     def schema(self, held: Holdings, client: str) -> Schema:
         """Return the tensors that a client sends and is sent."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from phloem.client.goal import Batch
 from phloem.compression.update import Schema
 from phloem.config import ModelConfig
 from phloem.errors import ConfigError
 from phloem.masks import check_layout
-from phloem.submodel import Layout, chain_layout
+from phloem.seeds import generator
+from phloem.submodel import Layout, Sizes, chain_layout
+
+Loss = Callable[[nn.Module, Batch], torch.Tensor]
 
 CHAINS = ("mlp", "cnn")
 
@@ -38,15 +42,37 @@ def narrowed(config: ModelConfig, sizes: Mapping[str, int]) -> ModelConfig:
     return config.model_copy(update=update)
 
 
-def scale(module: nn.Module, factors: Iterable[tuple[str, float]]) -> nn.Module:
-    """Multiply what these layers give by a factor each, so that fewer channels weigh as much as all.
+def in_turn(loss: Loss, inner: Sequence[Sizes], seed: int) -> Loss:
+    """Return a loss that for each batch is that of one of the networks in `inner`, drawn by the seed.
 
-    HeteroFL's scaler, with which what the next layer sums is as large, on average, in every width.
+    A network of the first channels is the whole with all others shut. So all widths stay good by themselves,
+    which they do not if the wide ones only ever learn together with their other channels (ordered dropout:
+    Horvath et al. 2021, FjORD, arXiv 2102.13451).
     """
-    for layer, factor in factors:
-        module.get_submodule(layer).register_forward_hook(partial(_times, factor))
-    return module
+    if len(inner) < 2:
+        return loss
+    rng = generator(seed, "widths")
+
+    def of_one(module: nn.Module, batch: Batch) -> torch.Tensor:
+        sizes = inner[int(rng.integers(len(inner)))]
+        hooks = [module.get_submodule(layer).register_forward_hook(_Shut(count)) for layer, count in sizes]
+        try:
+            return loss(module, batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    return of_one
 
 
-def _times(factor: float, layer: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
-    return output * factor
+@dataclass(frozen=True)
+class _Shut:
+    """Lets a layer's first channels through, and 0 for the others."""
+
+    open: int
+
+    def __call__(self, layer: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        if output.shape[1] <= self.open:
+            return output
+        gate = torch.arange(output.shape[1], device=output.device) < self.open
+        return output * gate.reshape(-1, *[1] * (output.dim() - 2))

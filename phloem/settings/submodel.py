@@ -29,11 +29,15 @@ class SubmodelConfig(Section):
     widths: Widths = (1.0,)
     """Which share of each hidden layer's channels clients have: client k the k-th of these, and so on in
     turn. 1 is the whole network."""
-    choice: Literal["first", "rolling", "norm"] = "first"
-    """Which channels: the `first` ones; a window that is another one for each client of a width, so that
-    every channel is trained by somebody; or those of largest norm when a client is first asked."""
-    scaled: bool = False
-    """Whether a narrower network multiplies what its layers give by how much fewer channels they have."""
+    choice: Literal["nested", "first", "rolling", "norm"] = "nested"
+    """Which channels: the `first` ones; those, and clients that have more let the narrower networks within
+    theirs learn in turn (`nested`); a window that is another one for each client of a width, so that every
+    channel is trained by somebody; or those of largest norm when a client is first asked."""
+
+    @property
+    def inner(self) -> tuple[float, ...]:
+        """The widths, widest first, that learn in turn wherever a client has them; empty for none."""
+        return tuple(sorted(set(self.widths), reverse=True)) if self.choice == "nested" else ()
 
     @property
     def whole(self) -> bool:
