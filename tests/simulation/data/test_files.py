@@ -110,7 +110,7 @@ def test_labels_outside_of_the_classes_asked_for_are_bad(tmp_path: Path) -> None
     text = HERE + "9,9,5\n"
     assert all_rows(tmp_path, text).classes == 6
     with pytest.raises(
-        DataError, match="a label below 2, `data.classes`. Found 1 bad rows, the first is row 4"
+        DataError, match=r"a label below 2, `data\.classes`\. Found 1 bad rows, the first is row 4"
     ):
         all_rows(tmp_path, text, classes=2)
     assert all_rows(tmp_path, text, classes=2, bad_rows="drop").dropped[0].tolist() == [4]
