@@ -77,7 +77,7 @@ def export(
     Raises:
         ConfigError: the folder is not new or empty, the model cannot be exported, or the run lacks the data.
     """
-    _make(directory)
+    _check_new(directory)
     shrunk = shrink(run, wishes)
     made = graphs_of(shrunk.network, run, wishes, int8=int8)
     files = {name: graph.SerializeToString(deterministic=True) for name, graph in made.by_file.items()}
@@ -86,6 +86,7 @@ def export(
         files[PACKED] = shrunk.searched.data
     card = _card(run, wishes, shrunk, made, files) | {"license": licence or UNSTATED}
     files[CARD], files[PAGE] = (json.dumps(card, indent=2) + "\n").encode(), markdown(card).encode()
+    _make(directory)
     for name, data in files.items():
         _write(directory / name, data)
     return Package(directory, card, bool(card["budget"]["kept"]))
@@ -183,12 +184,16 @@ def _search(shrunk: Shrunk) -> dict[str, Any] | None:
     }
 
 
-def _make(directory: Path) -> None:
+def _check_new(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigError(
             f"The folder for the export should be new or empty. Found something in {str(directory)!r}. "
             "Name another with -o."
         )
+
+
+def _make(directory: Path) -> None:
+    """Make the folder, once there is something to put into it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

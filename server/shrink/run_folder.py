@@ -20,6 +20,8 @@ from phloem.summary import LEDGER_NAME, Summary, summarise
 
 MODEL_NAME, EXPERIMENT_NAME = "model.safetensors", "experiment.toml"
 
+REBUILDS = "autoencoder"
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -55,6 +57,11 @@ def open_run(folder: Path) -> TrainedRun:
             f"was interrupted. Wait for it, or end it with `phloem resume {folder}`."
         )
     experiment = load(folder / EXPERIMENT_NAME)
+    if experiment.model.name == REBUILDS:
+        raise ConfigError(
+            f"A model that is exported should tell classes apart. Found an {REBUILDS}, which rebuilds its "
+            f"inputs, in {str(folder)!r}. Its weights are in {MODEL_NAME}: take them from there."
+        )
     summary = summarise(folder)
     with Ledger.open(folder / LEDGER_NAME) as ledger:
         facts = ledger.facts()
