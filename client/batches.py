@@ -19,6 +19,13 @@ def passes(size: int, batch_size: int, epochs: int, seed: int) -> Iterator[Batch
             yield batch if order is None else order[batch]
 
 
+def draws(size: int, batch_size: int, count: int, seed: int) -> Iterator[Batch]:
+    """Yield `count` batches, each drawn from all samples."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    for _ in range(count):
+        yield rng.integers(0, size, batch_size)
+
+
 def length_of(batch: Batch) -> int:
     """Return how many samples a batch has."""
     return int(batch.stop - batch.start) if isinstance(batch, slice) else len(batch)

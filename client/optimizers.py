@@ -30,10 +30,17 @@ class Optimizer(Protocol):
 
 
 def optimizer(
-    config: ClientConfig, parameters: list[torch.Tensor], fisher: list[torch.Tensor] | None = None
+    config: ClientConfig,
+    parameters: list[torch.Tensor],
+    fisher: list[torch.Tensor] | None = None,
+    decay_over: int = 0,
 ) -> Optimizer:
-    """Return a fresh optimizer for the parameters as they are now; `fisher` holds them where it is large."""
-    rule: Optimizer = Sgd(config, parameters) if config.optimizer == "sgd" else AdamW(config, parameters)
+    """Return a fresh optimizer for the parameters as they are now; `fisher` holds them where it is large.
+
+    AdamW's rate falls along half a cosine to 0 over `decay_over` steps; 0 leaves it as it is.
+    """
+    sgd = config.optimizer == "sgd"
+    rule: Optimizer = Sgd(config, parameters) if sgd else AdamW(config, parameters, decay_over)
     if config.proximal:
         rule = Proximal(rule, config.proximal, parameters)
     return rule if fisher is None else Elastic(rule, config, fisher, parameters)
@@ -65,8 +72,9 @@ class Sgd:
 class AdamW:
     """Adam with decoupled weight decay (arXiv:1711.05101), betas 0.9 and 0.999, as in `torch.optim.AdamW`."""
 
-    def __init__(self, config: ClientConfig, parameters: list[torch.Tensor]) -> None:
-        self._rate, self._decay = config.learning_rate, config.weight_decay
+    def __init__(self, config: ClientConfig, parameters: list[torch.Tensor], decay_over: int = 0) -> None:
+        self._full_rate, self._decay = config.learning_rate, config.weight_decay
+        self._decay_over = decay_over
         self._parameters = parameters
         self._mean = [torch.zeros_like(parameter) for parameter in parameters]
         self._square = [torch.zeros_like(parameter) for parameter in parameters]
@@ -74,19 +82,20 @@ class AdamW:
 
     def step(self, gradients: list[torch.Tensor]) -> None:
         """Take one step."""
+        rate = self._full_rate
+        if self._decay_over:
+            rate *= (1 + math.cos(math.pi * min(self._steps / self._decay_over, 1))) / 2
         self._steps += 1
         first, second = BETAS
         if self._decay:
-            torch._foreach_mul_(self._parameters, 1 - self._rate * self._decay)
+            torch._foreach_mul_(self._parameters, 1 - rate * self._decay)
         torch._foreach_lerp_(self._mean, gradients, 1 - first)
         torch._foreach_mul_(self._square, second)
         torch._foreach_addcmul_(self._square, gradients, gradients, 1 - second)
         scale = torch._foreach_sqrt(self._square)
         torch._foreach_div_(scale, math.sqrt(1 - second**self._steps))
         torch._foreach_add_(scale, EPSILON)
-        torch._foreach_addcdiv_(
-            self._parameters, self._mean, scale, value=-self._rate / (1 - first**self._steps)
-        )
+        torch._foreach_addcdiv_(self._parameters, self._mean, scale, value=-rate / (1 - first**self._steps))
 
 
 class Proximal:

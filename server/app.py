@@ -29,7 +29,8 @@ from phloem.server.account import Weight
 from phloem.server.app_greeting import Greeter
 from phloem.server.checkpoint import FOLDER, NOBODY, Clients, Keeper, save_model
 from phloem.server.consensus import open_consensus
-from phloem.server.grid_round import RoundGrid
+from phloem.server.grid_round import RoundGrid, tells_nodes
+from phloem.server.parts import told
 from phloem.server.reopen import alone, open_ledger
 from phloem.server.round import admit, first_state
 from phloem.server.slots import Slots, clear, write_whole
@@ -114,6 +115,8 @@ def serve(
                 num_rounds=experiment.run.rounds - strategy.done,
                 timeout=experiment.server.round_timeout_s,
             )
+            for key, value in told(setting, strategy.state.model).items():
+                ledger.fact(key, value)
             ledger.fact("model_sha256", digest(strategy.state.deployed))
             _end(ledger, "finished")
             clear(directory / FOLDER)
@@ -131,8 +134,8 @@ def serve(
 def _patient(grid: Grid, strategy: DeltaAverage) -> Grid:
     """Return what carries the rounds: where there is nobody to wait for, the carrier itself."""
     server = strategy.setting.experiment.server
-    tells_nodes = hasattr(grid, "get_nodes")  # Flower's own engine, which does not ask again
-    if isinstance(grid, Clients) or not (server.over_selection > 1 or (tells_nodes and server.absence_s)):
+    asks_again = tells_nodes(grid) and server.absence_s > 0
+    if isinstance(grid, Clients) or not (server.over_selection > 1 or asks_again):
         return grid
     return RoundGrid(grid, server.absence_s, strategy.needed, strategy.is_usable)
 
@@ -144,10 +147,11 @@ def prepare(experiment: Experiment) -> Setting:
         experiment.model, federation.input_shape, federation.classes, device=experiment.client.device
     )
     wanted = experiment.server.distill
-    if wanted.enabled and not (len(federation.validation) and (len(federation.proxy) or wanted.data_free)):
+    asked = len(federation.proxy) or wanted.proxy != "given"
+    if wanted.enabled and not (len(federation.validation) and asked):
         raise ConfigError(
             "`server.distill` needs proxy and validation samples. Found none: raise `data.proxy_fraction` "
-            "and `data.validation_fraction`, or set `server.distill.data_free` and only the latter."
+            "and `data.validation_fraction`, or the latter and set `server.distill.proxy` to 'noise'."
         )
     if not experiment.submodel.whole:
         _ = learner.layout  # a network that cannot be cut is refused here

@@ -3,7 +3,7 @@
     what each client says ─> votes, or any other rule ─> consensus ─ imitate ─> the server's network
 
 D. Li, J. Wang, "FedMD", 2019, arXiv 1910.03581, with compressed steps both ways; the votes are those of
-`phloem.server.distill`, on logits.
+`phloem.server.distill_teacher` for means, on logits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from phloem.config import Experiment
 from phloem.consensus import LARGEST_LOGIT, consensus_schema, proxy_of, silence, softened, spoken
 from phloem.learning import Model
 from phloem.seeds import derive
-from phloem.server.distill import SMOOTHING, certainty_of
+from phloem.server.distill_teacher import SMOOTHING, certainty_of
 from phloem.settings.logits import ExchangeConfig
 
 FARTHEST = 2.5 * LARGEST_LOGIT
@@ -44,9 +44,12 @@ class Consensus:
         return Votes(self.network.classes) if self.config.votes == "classes" else None
 
     def bounded(self, consensus: Update) -> dict[str, NDArray[np.float32]]:
-        """Return the consensus as an honest client would say it, whatever was voted for."""
+        """Return the consensus as an honest client would say it, whatever was voted for; sharper, if so set.
+
+        The sharpening is that of DS-FL, S. Itahara et al. 2020, arXiv 2008.06180, on logits.
+        """
         [logits] = consensus.values()
-        return spoken(self.schema, np.asarray(logits, np.float32))
+        return spoken(self.schema, np.asarray(logits * np.float32(self.config.sharpen), np.float32))
 
     def learned(self, weights: Update, consensus: Update, round_number: int) -> Update:
         """Return the server's network once it has imitated the consensus of a round, if there is one."""

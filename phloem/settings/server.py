@@ -10,23 +10,38 @@ from phloem.settings.base import Fraction, NotNegative, Positive, Section
 
 
 class DistillConfig(Section):
-    """Ensemble distillation into the new global model, on unlabelled proxy samples."""
+    """Ensemble distillation into the new global model, on proxy samples and on some that are labelled."""
 
     enabled: bool = False
-    temperature: Positive = 2.0
-    steps: Annotated[int, Field(ge=1)] = 100
+    votes: Literal["product", "certain", "mean"] = "product"
+    """How the clients' predictions become one: their product, each without what its client takes for granted
+    as it saw some classes more often; or their mean, by class counts and certainty, or by class counts."""
+    temperature: Positive = 1.0
+    steps: Annotated[int, Field(ge=1)] = 500
     batch_size: Annotated[int, Field(ge=1)] = 64
     learning_rate: Positive = 0.002
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What the learning rate does over the steps: falls to 0 along half a cosine, or stays."""
+    label_weight: Fraction = 0.2
+    """How much of the loss is cross-entropy on labelled samples: every second one of the validation slice of
+    each class, which then judges nothing; with 0 all of the slice judges."""
     mixup: Annotated[int, Field(ge=0)] = 3
     """Convex mixtures of two proxy samples that the teacher is asked about as well, for each proxy sample."""
     margin: Fraction = 0.02
-    """How many more of the validation samples the distilled model has to get right to be kept, as a share."""
-    data_free: bool = False
-    """Whether to ask about noise where there is no proxy: less is learned from it than from few real data."""
-    certainty: bool = True
-    """Whether clients' votes count by how certain they are of a sample, beside their class counts."""
+    """How many more of the validation samples the distilled model has to get right to be kept, as a share;"""
+    doubt: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """and how likely at most it may be that a model that is no better comes off as well by chance."""
+    proxy: Literal["given", "noise", "generator"] = "given"
+    """What the teacher is asked about: the data's proxy samples, noise, or what a generator makes that is
+    trained on the clients' models each round."""
+    generator_steps: Annotated[int, Field(ge=10)] = 300
     previous: NotNegative = 0.0
     """The vote of the last global model, as a share of all clients' votes together; 0 leaves it out."""
+
+    @property
+    def decay_steps(self) -> int:
+        """Over how many steps the learning rate falls to 0; 0 where it stays."""
+        return self.steps if self.schedule == "cosine" else 0
 
 
 class ServerConfig(Section):

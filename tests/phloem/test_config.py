@@ -84,7 +84,7 @@ def test_it_cannot_be_changed() -> None:
         ("rounds", "run.rounds", "client, data, downlink, link, model, run, server, uplink."),
         ("runs.rounds", "run", "client, data, downlink, link, model, run, server, uplink."),
         ("server.distil.steps", "server.distill", "distill, drift_share"),
-        ("server.distill.temprature", "server.distill.temperature", "batch_size, certainty"),
+        ("server.distill.temprature", "server.distill.temperature", "batch_size, doubt"),
         ("client.temperature", "server.distill.temperature", "batch_size, detector"),
         ("data.clients_per_round", "server.clients_per_round", "bad_rows, categories"),
     ],

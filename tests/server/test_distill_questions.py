@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from phloem.config import DataConfig, DistillConfig, ModelConfig
 from phloem.learning import open_learner
-from phloem.server.distill import NOISE_PER_SAMPLE, noise, open_teacher, questions
+from phloem.server.distill import open_teacher
+from phloem.server.distill_questions import NOISE_PER_SAMPLE, noise, questions
 from phloem.sources import open_federation
 
 
@@ -42,10 +43,14 @@ def test_a_teacher_asks_about_what_there_is() -> None:
     """Protects runs without a proxy: noise where it was asked for, else nothing is distilled."""
     federation = open_federation(DataConfig(clients=2), 1)
     bare = replace(federation, proxy=federation.proxy[:0])
-    on, free = DistillConfig(enabled=True, mixup=0), DistillConfig(enabled=True, mixup=0, data_free=True)
+    on = DistillConfig(enabled=True, mixup=0)
+    free, made = (on.model_copy(update={"proxy": proxy}) for proxy in ("noise", "generator"))
     known = open_learner(ModelConfig(hidden=(4,)), federation.input_shape, federation.classes)
-    found = [open_teacher(known, *case, seed=0) for case in ((federation, on), (bare, free))]
+    cases = ((federation, on), (bare, free), (federation, free), (bare, made))
+    found = [open_teacher(known, *case, seed=0) for case in cases]
     sizes = [len(teacher.proxy) for teacher in found if teacher is not None]
-    assert sizes == [len(federation.proxy), NOISE_PER_SAMPLE * len(federation.validation)]
+    judges = len(federation.validation)
+    assert sizes == [len(federation.proxy), *[NOISE_PER_SAMPLE * judges] * 2, judges]
+    assert [teacher.remembers for teacher in found if teacher is not None] == [False, False, False, True]
     assert open_teacher(known, bare, on, seed=0) is None
     assert open_teacher(known, federation, DistillConfig(), seed=0) is None
