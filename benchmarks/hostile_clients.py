@@ -3,7 +3,7 @@
     python benchmarks/hostile_clients.py                          all rules on digits, one seed: minutes
     python benchmarks/hostile_clients.py --seeds 1 2 3 --keep runs.jsonl
     python benchmarks/hostile_clients.py --data fashion_mnist.npz --rules fedavg+clip multikrum
-    python benchmarks/hostile_clients.py --partition dirichlet:0.3 --attacks "sign flip x10"
+    python benchmarks/hostile_clients.py --partition dirichlet:0.3 --codec "ef | rdo:bpp=0.25"
 
 Client 0 learns honestly and sends something else, in every round. A cell is the accuracy of that run less the
 accuracy of plain averaging with ten honest clients, same seed, both as means over a run's last five
@@ -158,7 +158,7 @@ def make(settings: dict[str, object], rule: str, attack: str, seed: int) -> Made
 
 def data_of(experiment: Experiment) -> str:
     """Return what a table is headed by."""
-    return f"{Path(experiment.data.source).stem}, {experiment.data.partition}"
+    return f"{Path(experiment.data.source).stem}, {experiment.data.partition}, `{experiment.uplink.codec}`"
 
 
 def rows(runs: Sequence[Made]) -> Iterator[str]:
@@ -202,16 +202,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--attacks", nargs="+", choices=list(ATTACKS), default=list(ATTACKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--partition", default="iid")
+    parser.add_argument("--codec", default="linear:8", help="of the updates; a sparse one defeats some rules")
     parser.add_argument("--data", type=Path, help="fashion_mnist.npz in place of the digits")
     parser.add_argument("--keep", type=Path, help="a file of runs, to add to")
     given = parser.parse_args(arguments)
-    settings = {**DIGITS, "data.partition": given.partition}
+    common: dict[str, object] = {"data.partition": given.partition, "uplink.codec": given.codec}
+    settings = {**DIGITS, **common}
     if given.data is not None:
-        settings = {
-            **FASHION,
-            "data.partition": given.partition,
-            "data.source": f"fashion_mnist:{given.data}",
-        }
+        settings = {**FASHION, **common, "data.source": f"fashion_mnist:{given.data}"}
     kept = given.keep.read_text("utf-8").splitlines() if given.keep and given.keep.exists() else []
     runs = [Made(**json.loads(line)) for line in kept]
     done = {(run.data, run.rule, run.attack, run.seed) for run in runs}

@@ -7,6 +7,7 @@ model or no name of its own is told why, counted and left out; the run goes on w
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -98,7 +99,9 @@ class Greeter:
         hello = Hello(VERSION, self.setting.shared.fingerprint)
         content = ConfigRecord(hello.to_mapping())
         sent = [Message(RecordDict({MESSAGE: content}), node, "query") for node in node_ids]
-        patience = self.setting.experiment.server.connect_timeout_s
+        server = self.setting.experiment.server
+        # A newcomer that says nothing holds a round up no longer than a client that says nothing.
+        patience = min(server.connect_timeout_s, server.round_timeout_s if round_number else math.inf)
         replies = list(self.grid.send_and_receive(sent, timeout=patience))
         asked = {message.metadata.message_id: message for message in sent}
         found, nodes = Answers(), dict(taken or {})

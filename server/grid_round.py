@@ -110,7 +110,7 @@ class RoundGrid(Grid):
             if not waiting or good >= self.needed() or left <= 0:
                 break
             self._ask_again(waiting)
-            time.sleep(min(left, self.poll_s or (POLL_S if self._tells_nodes else NEAR_POLL_S)))
+            time.sleep(min(left, self.poll_s or (POLL_S if tells_nodes(self.grid) else NEAR_POLL_S)))
         withdraw: Callable[[Iterable[str]], None] = getattr(self.grid, "withdraw", lambda ids: None)
         withdraw([asked.sent_id for asked in waiting if asked.sent_id])
         return replies + [asked.death for asked in waiting if asked.death is not None]
@@ -147,7 +147,7 @@ class RoundGrid(Grid):
 
     def _ask_again(self, waiting: list[Asked]) -> None:
         """Send those messages again whose nodes are back."""
-        if not self._tells_nodes or not self.absence_s:
+        if not tells_nodes(self.grid) or not self.absence_s:
             return
         activations = self._activations()
         back = [
@@ -158,23 +158,24 @@ class RoundGrid(Grid):
         if back:
             self._send(back, activations)
 
-    @property
-    def _tells_nodes(self) -> bool:
-        return hasattr(self.grid, "get_nodes")
-
     def _activations(self) -> dict[int, str]:
         """Return when each node that is there was activated; nothing, where the carrier does not tell."""
-        if not self._tells_nodes or not self.absence_s:
+        if not tells_nodes(self.grid) or not self.absence_s:
             return {}
         return {info.node_id: info.last_activated_at for info in self.grid.get_nodes()}
 
     def _is_death(self, reply: Message) -> bool:
-        return self._tells_nodes and reply.has_error() and reply.error.code in DEATHS
+        return tells_nodes(self.grid) and reply.has_error() and reply.error.code in DEATHS
 
     def _patient(self, node: int) -> bool:
         """Tell whether to wait for a dead node, which is known to be so from now on."""
         now = time.monotonic()
         return now - self._died.setdefault(node, now) < self.absence_s
+
+
+def tells_nodes(grid: Grid) -> bool:
+    """Tell whether a carrier knows when its nodes were activated: Flower's engine, which asks only once."""
+    return type(grid).get_nodes is not Grid.get_nodes
 
 
 def _copy(message: Message) -> Message:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.superlink.grid.http_grid import HttpGrid
 
-from phloem.server.grid_round import DEATHS, RoundGrid
+from phloem.server.grid_round import DEATHS, RoundGrid, tells_nodes
 from phloem.simulation.grid import FIRST_NODE, LocalGrid
 
 UNAVAILABLE, CRASHED, RAISED = 5, 8, 2
@@ -21,14 +22,6 @@ app = ClientApp()
 def train(message: Message, context: Context) -> Message:
     """Say who answers."""
     return Message(RecordDict({"who": ConfigRecord({"node": context.node_id})}), reply_to=message)
-
-
-@dataclass(frozen=True)
-class Info:
-    """What Flower tells of a node, as far as it matters here."""
-
-    node_id: int
-    last_activated_at: str
 
 
 class Engine(LocalGrid):
@@ -44,9 +37,13 @@ class Engine(LocalGrid):
         self.asked: dict[int, int] = defaultdict(int)
         self.activated: dict[int, int] = defaultdict(int)
 
-    def get_nodes(self) -> list[Info]:
+    def get_nodes(self) -> list[NodeInfo]:
         """Return the nodes that are there."""
-        return [Info(node, str(self.activated[node])) for node in self.contexts if node not in self.gone]
+        return [
+            NodeInfo(node_id=node, last_activated_at=str(self.activated[node]))
+            for node in self.contexts
+            if node not in self.gone
+        ]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Let each message meet its fate."""
@@ -78,12 +75,10 @@ def ask(grid: Engine, absence_s: float = 20.0, timeout: float = 20.0, needed: in
     return replies
 
 
-def answers(replies: list[Message]) -> list[object]:
-    return sorted(
-        reply.content.config_records["who"]["node"]
-        for reply in replies
-        if reply.has_content()  # type: ignore[type-var]
-    )
+def answers(replies: list[Message]) -> list[int]:
+    """Return the nodes that answered."""
+    said = [reply.content.config_records["who"]["node"] for reply in replies if reply.has_content()]
+    return sorted(int(node) for node in said if isinstance(node, int))
 
 
 NODES = [FIRST_NODE, FIRST_NODE + 1, FIRST_NODE + 2]
@@ -144,6 +139,13 @@ def test_enough_is_enough() -> None:
     """Protects over-selection: nobody waits for the last once as many as are needed have answered."""
     grid = Engine(3, {NODES[1]: [None]}, gone=[NODES[1]])
     assert answers(ask(grid, needed=2, timeout=1e9)) == [NODES[0], NODES[2]]
+
+
+def test_only_flowers_engine_is_asked_again() -> None:
+    """Protects carriers that hand a message out until it is answered: the link, and this process."""
+    assert tells_nodes(Engine(1, {}))
+    assert not tells_nodes(LocalGrid(app, 1, {}))
+    assert tells_nodes(HttpGrid.__new__(HttpGrid))
 
 
 def test_nobody_is_asked_where_nobody_is_to_be() -> None:
