@@ -44,12 +44,9 @@ class Consensus:
         return Votes(self.network.classes) if self.config.votes == "classes" else None
 
     def bounded(self, consensus: Update) -> dict[str, NDArray[np.float32]]:
-        """Return the consensus as an honest client would say it, whatever was voted for; sharper, if so set.
-
-        The sharpening is that of DS-FL, S. Itahara et al. 2020, arXiv 2008.06180, on logits.
-        """
+        """Return the consensus as an honest client would say it, whatever was voted for."""
         [logits] = consensus.values()
-        return spoken(self.schema, np.asarray(logits * np.float32(self.config.sharpen), np.float32))
+        return spoken(self.schema, np.asarray(logits, np.float32))
 
     def learned(self, weights: Update, consensus: Update, round_number: int) -> Update:
         """Return the server's network once it has imitated the consensus of a round, if there is one."""

@@ -29,9 +29,6 @@ class ExchangeConfig(Section):
     votes: Literal["classes", "samples"] = "classes"
     """What a client's word counts by: for each class by how many of its samples the client saw this round and
     how certain it is; or by how many samples it learned from and `server.aggregation`, as with weights."""
-    sharpen: Annotated[float, Field(ge=1, le=10)] = 1.5
-    """By what the consensus is multiplied: a mean of many words is less certain than any of them, and who
-    imitates it would be less certain still."""
     temperature: Positive = 1.0
     """By what logits are divided before they are compared."""
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5
