@@ -12,6 +12,8 @@ from phloem.stream_summary import Streams, summarise_streams
 
 LEDGER_NAME = "run.sqlite"
 REFERENCE_NAME = "reference"
+WIDTH_FACT = "width_"
+"""How the ledger's facts on narrower networks begin (`submodel.widths`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class Reference:
     accuracy_mean5: float | None
     uplink: Traffic
     downlink: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """What clients with a part of the network have: its share of the parameters, and its test accuracy."""
+
+    share: float
+    accuracy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,8 @@ class Summary:
     rejections: Mapping[str, int] = field(default_factory=dict)
     why_rejected: str | None = None
     abandoned: int = 0
+    widths: Mapping[str, Width] = field(default_factory=dict)
+    """By width, where clients have parts of the network."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON would hold it."""
@@ -116,7 +128,13 @@ def summarise(run_dir: Path) -> Summary:
             rejections=dict(rejections),
             why_rejected="round {}, client {}: {}".format(*reasons[0]) if reasons else None,
             abandoned=abandoned,
+            widths=_widths(facts),
         )
+
+
+def _widths(facts: Mapping[str, str]) -> dict[str, Width]:
+    told = {key.removeprefix(WIDTH_FACT): text for key, text in facts.items() if key.startswith(WIDTH_FACT)}
+    return {width: Width(*map(float, text.split())) for width, text in told.items()}
 
 
 def _accuracies(ledger: Ledger) -> tuple[float | None, float | None]:

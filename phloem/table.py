@@ -49,6 +49,8 @@ def closing_table(summary: Summary) -> Table:
         _ratio(both_ways(summary.uplink, summary.downlink)),
         _ratio(dense) if reference else "",
     )
+    for width, part in summary.widths.items():
+        row(f"width {width}: {_percent(part.share)} of the weights, accuracy", _percent(part.accuracy), "")
     row("rejected replies", str(summary.rejected), "")
     for code, count in summary.rejections.items():
         row(f"  {code}", str(count), "")

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from phloem.compression.update import Update
 from phloem.masks import window, write_mask
 from phloem.server.holdings import Holdings
+from phloem.server.state import Setting
 from phloem.settings.submodel import SubmodelConfig
 from phloem.submodel import Layout, Submodel, channels_of
+from phloem.summary import WIDTH_FACT
 
 
 def assign(
@@ -55,6 +57,20 @@ def width_of(client: str, config: SubmodelConfig) -> tuple[float, int]:
     rounds, place = divmod(number, len(config.widths))
     width = config.widths[place]
     return width, rounds * config.widths.count(width) + config.widths[:place].count(width)
+
+
+def told(setting: Setting, model: Update) -> dict[str, str]:
+    """Return, for the ledger, each width's share of the parameters and the accuracy of that part of `model`.
+
+    Where clients of a width have different parts it is that of the first of them.
+    """
+    config, test, found = setting.experiment.submodel, setting.federation.test, {}
+    for width in sorted(set(config.widths)) if not config.whole else ():
+        part = part_for(str(config.widths.index(width)), config, setting.learner.layout, model)
+        scores = setting.network(part).score(model if part is None else part.narrow(model), test)
+        share = 1.0 if part is None else part.share
+        found[f"{WIDTH_FACT}{width:g}"] = f"{share:.4f} {scores.accuracy:.4f}"
+    return found
 
 
 def _norms(layer: str, whole: int, layout: Layout, model: Update) -> NDArray[np.float64]:

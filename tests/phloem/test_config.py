@@ -81,8 +81,8 @@ def test_it_cannot_be_changed() -> None:
     ("key", "meant", "listed"),
     [
         ("run.round", "run.rounds", "baselines, directory, reference, resume, rounds, seed."),
-        ("rounds", "run.rounds", "client, data, downlink, link, model, run, server, uplink."),
-        ("runs.rounds", "run", "client, data, downlink, link, model, run, server, uplink."),
+        ("rounds", "run.rounds", "client, data, downlink, exchange, link, model, network, run, server, submodel, uplink."),
+        ("runs.rounds", "run", "client, data, downlink, exchange, link, model, network, run, server, submodel, uplink."),
         ("server.distil.steps", "server.distill", "distill, drift_share"),
         ("server.distill.temprature", "server.distill.temperature", "batch_size, doubt"),
         ("client.temperature", "server.distill.temperature", "batch_size, detector"),
