@@ -79,7 +79,7 @@ def layer_of(module: str) -> str:
     parts = module.split(".")
     if len(parts) == 1:
         return "face"
-    layer = parts[1].removesuffix("_app")
+    layer = "cli" if parts[1] == "__main__" else parts[1].removesuffix("_app")
     return layer if layer in FLOORS else "shared"
 
 

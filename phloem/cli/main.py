@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from phloem.config import Experiment
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True)
-app.add_typer(codec.app, name="codec")
-app.command()(scenario.scenario)
-app.add_typer(bench.app, name="bench")
-app.command()(resume.resume)
-app.command()(export.export)
-app.command()(link.serve)
-app.command()(link.join)
 
 
 def main() -> None:
@@ -91,7 +84,6 @@ def report(
         show(summary, page, as_json)
 
 
-@app.command()
 def doctor(as_json: JsonFlag = False) -> None:
     """Say what is installed and what will not work."""
     with exit_codes():
@@ -103,18 +95,24 @@ def doctor(as_json: JsonFlag = False) -> None:
         raise typer.Exit(OK if doctor_.healthy(findings) else FAILED_RUN)
 
 
+# In the order in which a newcomer meets them, which is that of the help.
+app.command()(resume.resume)
+app.command()(export.export)
+app.command()(scenario.scenario)
+app.command()(link.serve)
+app.command()(link.join)
+app.command()(doctor)
+app.add_typer(codec.app, name="codec")
+app.add_typer(bench.app, name="bench")
+
+
 def _experiment(
     config: Path | None, assignments: list[str], seed: int | None, no_reference: bool
 ) -> Experiment:
-    from phloem.config import Experiment, load, parse_assignments
+    from phloem.config import experiment_of
 
-    experiment = load(config) if config is not None else Experiment()
-    values = parse_assignments(assignments)
-    if seed is not None:
-        values["run.seed"] = seed
-    if no_reference:
-        values["run.reference"] = False
-    return experiment.with_values(values)
+    experiment = experiment_of(config, assignments, seed)
+    return experiment.with_values({"run.reference": False}) if no_reference else experiment
 
 
 def _command(config: Path | None, assignments: list[str], seed: int | None, no_reference: bool) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import phloem
 from phloem.cli.main import app
 from phloem.ledger import Ledger
 from phloem.simulation.grid import LocalGrid
@@ -111,6 +114,23 @@ def test_bad_input_is_one_sentence_and_exit_code_2(name: str, flags: list[str], 
     assert re.search(r"[Ff]ound|is unknown|[Ff]inds? none", line), "what was found"
     assert len(line) < 500
     assert tree(folder) == before
+
+
+def test_the_help_begins_with_what_one_does_first() -> None:
+    """Protects a newcomer: a list in the order of the modules begins with what needs a run."""
+    told = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "100"}).output
+    verbs = [
+        verb for verb in re.findall(r"^│ (\w+) ", told, re.MULTILINE) if verb in told.split("Commands")[1]
+    ]
+    assert verbs[:3] == ["simulate", "report", "resume"]
+
+
+def test_the_package_is_a_program(root: Path) -> None:
+    """Protects those whose scripts are not on the path: `python -m phloem`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "phloem", "--version"], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == phloem.__version__
 
 
 def test_a_folder_without_a_run_is_bad_input(folder: Path) -> None:

@@ -1,0 +1,1 @@
+../../phloem/__main__.py
