@@ -1,0 +1,41 @@
+"""Unlike networks on the link: what the simulation comes to, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phloem.client.app import app
+from phloem.config import Experiment
+from phloem.server.app import serve
+from phloem.simulation.run import simulate
+from phloem.summary import summarise
+from tests.link.rig import link
+
+EXPERIMENT = Experiment().with_values(
+    {
+        "data.clients": 2,
+        "model.hidden": 8,
+        "exchange.kind": "logits",
+        "exchange.models": "mlp hidden=8; cnn channels=4 hidden=8",
+        "exchange.samples": 40,
+        "exchange.steps": 5,
+        "exchange.server_steps": 10,
+        "uplink.codec": "linear:4 | rans",
+        "run.rounds": 3,
+        "run.reference": False,
+        "run.baselines": "none",
+    }
+)
+
+
+def test_the_link_comes_to_the_simulations_hashes(tmp_path: Path) -> None:
+    """Protects devices whose own network lives in their journal: no carrier changes a bit."""
+    simulated = summarise(simulate(EXPERIMENT, tmp_path / "simulated"))
+    with link(tmp_path, run_config=EXPERIMENT.to_flat()) as made:
+        for place in range(2):
+            made.start(place, app)
+        made.wait_for(2)
+        serve(made.grid, EXPERIMENT, tmp_path / "run")
+    carried = summarise(tmp_path / "run")
+    assert carried.model_sha256 == simulated.model_sha256
+    assert carried.ledger_sha256 == simulated.ledger_sha256
