@@ -37,6 +37,8 @@ class Claim:
     measure: Callable[[School], list[Row]]
     verdict: Callable[[Found], str]
     data: tuple[str, ...] = DATA
+    note: str = ""
+    """What else is to be said under its figures."""
 
     def run(self, school: School) -> None:
         """Measure one school, and put its rows into the results."""

@@ -16,10 +16,13 @@ from phloem.server.shrink.trial import Task, smallest, uniform
 
 BITS, SHARES = (2, 3, 4, 6), (0.25, 0.375, 0.5, 0.625, 0.75)
 TRIALS = 30
-LESSON = Lesson(steps=400, learning_rate=0.005)
+LESSONS = {
+    "digits": Lesson(steps=400, learning_rate=0.005),
+    "fashion_mnist": Lesson(steps=200, learning_rate=0.005),
+}
 ENOUGH = 0.2
 """Of the bytes, for a search to be worth it."""
-ALLOWED_POINTS = 0.5
+ALLOWED_POINTS = {"digits": 0.5, "fashion_mnist": 1.0}
 """How far the hand's choice may be below the teacher on validation."""
 
 
@@ -31,10 +34,10 @@ def measure(school: School) -> list[Row]:
         school.questions,
         federation.proxy,
         federation.validation,
-        LESSON,
+        LESSONS[school.data],
         school.seed,
     )
-    least = (school.accuracy(school.teacher, "validation") - ALLOWED_POINTS) / 100
+    least = (school.accuracy(school.teacher, "validation") - ALLOWED_POINTS[school.data]) / 100
     grid = list(product(BITS, SHARES))
     by_hand = smallest([task.carry_out(uniform(task, bits, share)) for bits, share in grid], least)
     if by_hand is None:

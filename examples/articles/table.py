@@ -101,7 +101,7 @@ def _section(claim: Claim) -> list[str]:
             ),
             "",
         ]
-    return lines
+    return [*lines, claim.note, ""] if lines and claim.note else lines
 
 
 def _number(value: float) -> str:
