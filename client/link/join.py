@@ -9,6 +9,7 @@ from typing import Any
 
 from phloem.client.journal import Journal
 from phloem.client.link.enrol import Membership
+from phloem.client.link.memory import shed, spare_scipy
 from phloem.client.link.metrics import Figures
 from phloem.client.link.node import Node
 from phloem.client.link.renew import Renewal
@@ -37,6 +38,8 @@ def attend(
     """
     with Journal(folder / JOURNAL) as journal:
         found, figures = load_reference(app), Figures(renew_at=member.renew_at)
+        spare_scipy()
+        shed()
         node = Node(found if metrics is None else figures.watch(found), journal, node_config)
         device = Device(node, member, patience, renewal=Renewal(folder), figures=figures)
         asyncio.run(_attend(device, metrics))

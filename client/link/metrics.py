@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from flwr.app import Context, Message
 
-from phloem.client.plain import RESIDUAL
 from phloem.link.meter import Meter
 from phloem.link.pages import Figure
 from phloem.records import from_record
@@ -31,6 +30,7 @@ class Figures:
 
     def watch(self, app: Callable[[Message, Context], Message]) -> Callable[[Message, Context], Message]:
         """Return the app, with an eye on what it leaves in its Context."""
+        from phloem.client.plain import RESIDUAL  # which brings torch: another app may do without
 
         def watched(message: Message, context: Context) -> Message:
             reply = app(message, context)

@@ -1,6 +1,6 @@
 """What a device can do, before it is asked to: connect, train, hold it all in memory, code an update.
 
-Nothing is sent but a greeting, nothing is kept; the server may go on with its run meanwhile.
+Nothing is sent but a greeting and fillers, nothing is kept; the server may go on with its run meanwhile.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from phloem.client.journal import Journal
 from phloem.client.link.enrol import Membership
 from phloem.client.link.join import JOURNAL
 from phloem.client.link.node import Node
+from phloem.client.link.probe import Throughput
 from phloem.client.link.session import Device, Patience
 from phloem.client.peer import network_for, open_peer
 from phloem.compression.codec import EMPTY, codec
@@ -50,6 +51,8 @@ class Preflight:
     """The smallest that is nearly as fast as the fastest: small batches learn more from each sample."""
     codec: str
     """What the run uses already, if its update is within a tenth of the smallest here; else the smallest."""
+    link: Throughput | None = None
+    """How fast the link is; None where the server does not say."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -66,13 +69,15 @@ async def look(member: Membership, folder: Path, own: Mapping[str, Any]) -> Pref
     with Journal(folder / JOURNAL) as journal:
         node = Node(_no_app, journal, own)
         began = time.perf_counter()
-        await Device(node, member, Patience()).greet()
+        device = Device(node, member, Patience())
+        await device.greet()
         connected = time.perf_counter() - began
+        speed = await device.greet(probe=True)
     context = node.context
     experiment = from_flat(dict(context.run_config))
     partition = context.node_config.get("partition-id")
     client = partition if isinstance(partition, int) else 0
-    return measure(experiment, str(own.get("data", "")), connected, client)
+    return replace(measure(experiment, str(own.get("data", "")), connected, client), link=speed)
 
 
 def measure(experiment: Experiment, own: str, connect_seconds: float, client: int = 0) -> Preflight:

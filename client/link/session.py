@@ -15,13 +15,14 @@ from typing import Any
 import grpc
 
 import phloem
+from phloem.client.link.answers import Answers
 from phloem.client.link.enrol import Membership
-from phloem.client.link.memory import shed
 from phloem.client.link.metrics import Figures
 from phloem.client.link.node import Node, Setup
+from phloem.client.link.probe import Throughput, throughput
 from phloem.client.link.renew import Renewal, check_not_expired
 from phloem.errors import ProtocolError, RunError
-from phloem.link.stream import METHOD, PROTOCOL, SERVER_NAME, Deflater, Inflater, expand_alone, parse
+from phloem.link.stream import METHOD, PROTOCOL, SERVER_NAME, Inflater, expand_alone, parse
 from phloem.logs import note
 from phloem.proto import link_pb2
 
@@ -33,9 +34,6 @@ FINAL = (
 """What the server says to a device it will not serve as it is."""
 
 DAY_S = 86_400.0
-WARM = 3
-"""After so many answers a device has loaded all it will: a greeting, a round, a round that builds on it."""
-
 MOST_DOWN_BYTES = 2**31 - 1
 MOST_NUMBER = 2**63 - 1
 """Of runs and tasks: SQLite's integers are signed."""
@@ -74,6 +72,7 @@ class Device:
     renewal: Renewal | None = None
     """What renews the certificate; None for a device that keeps the one it has."""
     figures: Figures = field(default_factory=Figures)
+    _welcome: link_pb2.Welcome = field(default_factory=link_pb2.Welcome)
 
     async def attend(self) -> None:
         """Stay connected until the run is over, or for ever where the device is to stay.
@@ -87,7 +86,7 @@ class Device:
             why = "The server closed the stream."
             try:
                 farewell = await self._once()
-                if farewell is not None:
+                if isinstance(farewell, link_pb2.Farewell):
                     if farewell.finished and not self.patience.stay:
                         return
                     why = farewell.reason
@@ -102,19 +101,24 @@ class Device:
             note("disconnected", f"{why} Trying again in {wait_s:.1f} s.", reason=why, wait_s=wait_s)
             await asyncio.sleep(wait_s)
 
-    async def greet(self) -> None:
+    async def greet(self, *, probe: bool = False) -> Throughput | None:
         """Connect, be welcomed, and leave: what the server said is the node's from then on.
+
+        With `probe`, return how fast the link is; None where the server does not know probes.
 
         Raises:
             RunError: the server will not serve this device as it is, or cannot be reached.
         """
         try:
-            await self._once(stay=False)
+            found = await self._once(look=True, probe=probe)
         except grpc.aio.AioRpcError as error:
             raise RunError(f"The server should welcome this device. {error.details()}") from None
+        return found if isinstance(found, Throughput) else None
 
-    async def _once(self, *, stay: bool = True) -> link_pb2.Farewell | None:
-        """Serve one stream to its end; return the server's farewell if there was one."""
+    async def _once(
+        self, *, look: bool = False, probe: bool = False
+    ) -> link_pb2.Farewell | Throughput | None:
+        """Serve one stream to its end and return the server's farewell if there was one; or just `look`."""
         member = self.membership
         check_not_expired(member, time.time())
         credentials = grpc.ssl_channel_credentials(member.authority, member.key, member.certificate)
@@ -122,11 +126,14 @@ class Device:
         async with grpc.aio.secure_channel(member.target, credentials, options=options) as channel:
             call = channel.stream_stream(METHOD)()
             try:
-                return await self._serve(call, stay=stay)
+                await self._begin_stream(call)
+                if look:
+                    return await _probe(call) if probe else None
+                return await self._serve(call)
             finally:
                 call.cancel()
 
-    async def _serve(self, call: Any, *, stay: bool) -> link_pb2.Farewell | None:
+    async def _begin_stream(self, call: Any) -> None:
         journal = self.node.journal
         run = _number(journal.fact(RUN))
         hello = link_pb2.Hello(
@@ -143,19 +150,22 @@ class Device:
         if down is None or down.WhichOneof("kind") != "welcome":
             raise RunError("The server should begin with a Welcome. Found something else: is it phloem's?")
         self._begin(down.welcome)
-        if not stay:
-            return None
+        self._welcome = down.welcome
+
+    async def _serve(self, call: Any) -> link_pb2.Farewell | None:
+        welcome = self._welcome
         target = self.membership.target
-        note("connected", f"Connected to {target}.", server=target, client=down.welcome.node)
+        note("connected", f"Connected to {target}.", server=target, client=welcome.node)
         self.figures.begin(self.membership.port)
-        answers = self.answers(self.node, call, down.welcome.most_bytes, self.threaded)
+        answers = self.answers(self.node, call, welcome.most_bytes, self.threaded)
         renewing = asyncio.create_task(self._renew(answers))
         try:
-            for number in down.welcome.wanted:
+            for number in welcome.wanted:
                 await answers.send(number, b"", ())
             return await self._listen(call, answers)
         finally:
             renewing.cancel()
+            answers.wake()
             self.figures.end()
 
     async def _listen(self, call: Any, answers: Answers) -> link_pb2.Farewell | None:
@@ -194,38 +204,18 @@ class Device:
         self.node.begin(Setup(welcome.run, welcome.node, settings))
 
 
-@dataclass
-class Answers:
-    """The way up of one stream."""
+async def _probe(call: Any) -> Throughput | None:
+    async def exchange(up: link_pb2.Up) -> None:
+        await call.write(up.SerializeToString())
+        while (down := await _read(call)) is not None and down.WhichOneof("kind") != "probed":
+            pass  # tasks, which are left for the device that stays
 
-    node: Node
-    call: Any
-    most_bytes: int
-    threaded: bool
-    deflater: Deflater = field(default_factory=Deflater)
-    answered: int = 0
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """gRPC takes one message at a time."""
-
-    async def send(self, number: int, head: bytes, data: tuple[bytes, ...]) -> None:
-        """Do a task, or find that it was done, and send the answer."""
-        if self.threaded:
-            plain, beside = await asyncio.to_thread(self.node.answer, number, head, data)
-        else:
-            plain, beside = self.node.answer(number, head, data)
-        if sum(map(len, beside)) + len(plain) > self.most_bytes:
-            size = sum(map(len, beside)) + len(plain)
-            plain, beside = self.node.too_large(size, self.most_bytes), ()
-        if self.threaded and self.answered < WARM:  # code is loaded as it is first needed
-            self.answered += 1
-            shed()
-        answer = link_pb2.Answer(id=number, head=self.deflater.squeeze(plain), data=beside)
-        await self.write(link_pb2.Up(answer=answer))
-
-    async def write(self, up: link_pb2.Up) -> None:
-        """Send something."""
-        async with self.turn:
-            await self.call.write(up.SerializeToString())
+    try:
+        return await throughput(exchange)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+            return None
+        raise
 
 
 async def _read(call: Any) -> link_pb2.Down | None:

@@ -15,6 +15,7 @@ PLAN, LINK, SUPERNODE = (
     "phloem.server.link.bench:measure",
     "phloem.server.link.peer:measure",
 )
+Row = dict[str, Any]
 APPS = {"numpy": "phloem.client.link.echo:app", "torch": "phloem.client.link.echo:torch_app"}
 
 
@@ -31,13 +32,19 @@ class Wanted:
     """The peer takes seconds for a round."""
 
 
-def measure(wanted: Wanted, say: Callable[[str], None] = lambda text: None) -> list[Mapping[str, Any]]:
-    """Return a row for each node: bytes at the socket a round, seconds a round, memory.
+def measure(wanted: Wanted, say: Callable[[str], None] = lambda text: None) -> dict[str, list[Row]]:
+    """Return `rounds`, a row for each node and round, and `nodes`, what those of each node come to.
 
     Raises:
         RunError: a node did not come or did not answer.
     """
-    rows: list[Mapping[str, Any]] = []
+    found: dict[str, list[Row]] = {"rounds": [], "nodes": []}
+
+    def take(carrier: str, plan: Any, name: str) -> None:
+        rows = asdict(load_reference(carrier)(plan))
+        for key, told in found.items():
+            told += [{**row, "app": name} for row in rows[key]]
+
     for name, app in APPS.items():
         say(f"link, {name} …")
         plan = load_reference(PLAN)(
@@ -47,28 +54,31 @@ def measure(wanted: Wanted, say: Callable[[str], None] = lambda text: None) -> l
             payload_bytes=wanted.payload_bytes,
             idle_s=wanted.idle_s,
         )
-        rows += [{**asdict(cost), "app": name} for cost in load_reference(LINK)(plan)]
+        take(LINK, plan, name)
         if wanted.against_supernode and name == "numpy":
             say("Flower's SuperNodes …")
-            peer = load_reference(SUPERNODE)(replace(plan, rounds=wanted.peer_rounds))
-            rows += [{**asdict(cost), "app": name} for cost in peer]
-    return rows
+            take(SUPERNODE, replace(plan, rounds=wanted.peer_rounds), name)
+    return found
 
 
-def table(rows: list[Mapping[str, Any]]) -> Table:
-    """Return the rows for people."""
-    made = Table("carrier", "app", "node", "rounds", "payload", "up", "down", "a round", "memory", "at most")
-    for row in rows:
+def table(found: Mapping[str, list[Row]]) -> Table:
+    """Return the nodes for people."""
+    made = Table(
+        "carrier", "app", "node", "payload", "up", "down", "a round", "idle", "at rest", "at work", "at most"
+    )
+    for row in found["nodes"]:
+        idle = row["idle_bytes_per_second"]
         made.add_row(
             str(row["carrier"]),
             str(row["app"]),
             str(row["node"]),
-            str(row["rounds"]),
             f"{row['payload_bytes']} B",
             f"{row['wire_up_bytes']:.0f} B",
             f"{row['wire_down_bytes']:.0f} B",
             f"{1000 * row['round_seconds']:.1f} ms",
+            "" if idle is None else f"{idle:.1f} B/s",
             f"{row['rss_mb']:.0f} MB",
+            f"{row['working_rss_mb']:.0f} MB",
             f"{row['peak_rss_mb']:.0f} MB",
         )
     return made

@@ -139,6 +139,10 @@ def _preflight(member: Membership, folder: Path, config: dict[str, str], as_json
         return
     table = Table("", "", show_header=False, title="this device", title_justify="left")
     table.add_row("to the server and welcomed", f"{1000 * found.connect_seconds:.0f} ms")
+    if found.link is not None:
+        table.add_row("there and back", f"{1000 * found.link.round_trip_seconds:.1f} ms")
+        table.add_row("up", f"{found.link.up_bytes_per_second / 1000:.0f} kB/s")
+        table.add_row("down", f"{found.link.down_bytes_per_second / 1000:.0f} kB/s")
     table.add_row("memory", f"{found.memory_mb:.0f} MB")
     for batch, rate in found.samples_per_second.items():
         table.add_row(f"training, batches of {batch}", f"{rate:.0f} samples/s")

@@ -18,6 +18,9 @@ SERVER_NAME = "phloem-link"
 
 METHOD = "/phloem.link.v1.Link/Connect"
 MOST_HEAD_BYTES = 1 << 20
+MOST_PROBE_BYTES = 262_144
+"""The largest filler of a probe, either way."""
+
 MOST_SKEW_S = 300.0
 """How far a device's clock may be from the server's: certificates and time limits need it about right."""
 

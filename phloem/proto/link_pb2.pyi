@@ -7,26 +7,30 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Up(_message.Message):
-    __slots__ = ("hello", "answer", "renewal")
+    __slots__ = ("hello", "answer", "renewal", "probe")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     RENEWAL_FIELD_NUMBER: _ClassVar[int]
+    PROBE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     answer: Answer
     renewal: Renewal
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., renewal: _Optional[_Union[Renewal, _Mapping]] = ...) -> None: ...
+    probe: Probe
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., renewal: _Optional[_Union[Renewal, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ...) -> None: ...
 
 class Down(_message.Message):
-    __slots__ = ("welcome", "task", "farewell", "renewed")
+    __slots__ = ("welcome", "task", "farewell", "renewed", "probed")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     FAREWELL_FIELD_NUMBER: _ClassVar[int]
     RENEWED_FIELD_NUMBER: _ClassVar[int]
+    PROBED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     task: Task
     farewell: Farewell
     renewed: Renewed
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., farewell: _Optional[_Union[Farewell, _Mapping]] = ..., renewed: _Optional[_Union[Renewed, _Mapping]] = ...) -> None: ...
+    probed: Probed
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., farewell: _Optional[_Union[Farewell, _Mapping]] = ..., renewed: _Optional[_Union[Renewed, _Mapping]] = ..., probed: _Optional[_Union[Probed, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "epoch", "run", "settings", "ready", "clock", "version")
@@ -117,6 +121,20 @@ class Renewed(_message.Message):
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     certificate: bytes
     def __init__(self, certificate: _Optional[bytes] = ...) -> None: ...
+
+class Probe(_message.Message):
+    __slots__ = ("filler", "wanted")
+    FILLER_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    filler: bytes
+    wanted: int
+    def __init__(self, filler: _Optional[bytes] = ..., wanted: _Optional[int] = ...) -> None: ...
+
+class Probed(_message.Message):
+    __slots__ = ("filler",)
+    FILLER_FIELD_NUMBER: _ClassVar[int]
+    filler: bytes
+    def __init__(self, filler: _Optional[bytes] = ...) -> None: ...
 
 class Content(_message.Message):
     __slots__ = ("records", "error")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 from flwr.app import Message, RecordDict
 
@@ -28,6 +28,8 @@ from phloem.settings.link import LinkConfig
 HERE = "127.0.0.1"
 PHLOEM = (sys.executable, "-c", "from phloem.cli.main import main; main()")
 PATIENCE_S = 120.0
+REST_S = 2.5
+"""A device gives back what it can after a second without work."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +46,76 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one node cost; bytes are means over the rounds, from the first byte of the connection on."""
+class RoundCost:
+    """What one round cost one node."""
 
     carrier: str
     app: str
     node: int
-    rounds: int
+    round: int
+    payload_bytes: int
+    wire_up_bytes: int
+    """At the socket since the round before; in the first round, since the first byte of the connection."""
+    wire_down_bytes: int
+    round_seconds: float
+    rss_mb: float
+    """What the node's processes held when the round was over; MB of 10^6 bytes."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one node cost; bytes and seconds are over the rounds that `counted` says."""
+
+    carrier: str
+    app: str
+    node: int
+    counted: str
     payload_bytes: int
     wire_up_bytes: float
+    """The mean of a round."""
     wire_down_bytes: float
     round_seconds: float
     """The median."""
     rss_mb: float
-    """What the node's processes held after the rounds; MB of 10^6 bytes."""
+    """What the node's processes held after the rounds, when nothing had been asked for a while."""
+    working_rss_mb: float
+    """The median of what they held at the end of each round."""
     peak_rss_mb: float
     """The most that they held at any time."""
     idle_bytes_per_second: float | None = None
     """Both ways, while nothing was asked."""
 
 
-def measure(plan: Plan) -> list[Cost]:
+@dataclass(frozen=True)
+class Measured:
+    """Every round of every node, and what that comes to."""
+
+    rounds: list[RoundCost]
+    nodes: list[Cost]
+
+
+def summed(
+    rounds: Sequence[RoundCost], rss_mb: float, peak_rss_mb: float, idle: float | None, counted: str
+) -> Cost:
+    """Return what the rounds of one node come to."""
+    first = rounds[0]
+    return Cost(
+        carrier=first.carrier,
+        app=first.app,
+        node=first.node,
+        counted=counted,
+        payload_bytes=first.payload_bytes,
+        wire_up_bytes=mean(each.wire_up_bytes for each in rounds),
+        wire_down_bytes=mean(each.wire_down_bytes for each in rounds),
+        round_seconds=median(each.round_seconds for each in rounds),
+        rss_mb=rss_mb,
+        working_rss_mb=median(each.rss_mb for each in rounds),
+        peak_rss_mb=peak_rss_mb,
+        idle_bytes_per_second=idle,
+    )
+
+
+def measure(plan: Plan) -> Measured:
     """Return what each device cost.
 
     Raises:
@@ -90,31 +141,42 @@ def measure(plan: Plan) -> list[Cost]:
 
 def _measure(
     plan: Plan, service: LinkService, grid: LinkGrid, running: list[subprocess.Popen[bytes]]
-) -> list[Cost]:
+) -> Measured:
     _wait(service, plan.devices)
-    seconds = [_round(grid, plan) for _ in range(plan.rounds)]
     places = {place.node: place.place for place in service.registry.places()}
-    before = {node: service.wire(node) for node in places}
+    wire = dict.fromkeys(places, (0, 0))
+    rows: dict[int, list[RoundCost]] = {node: [] for node in places}
+    for number in range(1, plan.rounds + 1):
+        seconds = _round(grid, plan)
+        for node, place in places.items():
+            before, wire[node] = wire[node], service.wire(node)
+            rows[node].append(
+                RoundCost(
+                    carrier="link",
+                    app=plan.app,
+                    node=place,
+                    round=number,
+                    payload_bytes=plan.payload_bytes,
+                    wire_up_bytes=wire[node][0] - before[0],
+                    wire_down_bytes=wire[node][1] - before[1],
+                    round_seconds=seconds,
+                    rss_mb=memory_mb(running[place].pid, "VmRSS"),
+                )
+            )
+    time.sleep(REST_S)
+    before_idle = {node: sum(service.wire(node)) for node in places}
     time.sleep(plan.idle_s)
-    after = {node: service.wire(node) for node in places}
-    return [
-        Cost(
-            carrier="link",
-            app=plan.app,
-            node=place,
-            rounds=plan.rounds,
-            payload_bytes=plan.payload_bytes,
-            wire_up_bytes=before[node][0] / plan.rounds,
-            wire_down_bytes=before[node][1] / plan.rounds,
-            round_seconds=median(seconds),
-            rss_mb=memory_mb(running[place].pid, "VmRSS"),
-            peak_rss_mb=memory_mb(running[place].pid, "VmHWM"),
-            idle_bytes_per_second=(sum(after[node]) - sum(before[node])) / plan.idle_s
-            if plan.idle_s
-            else None,
+    nodes = [
+        summed(
+            rows[node],
+            memory_mb(running[place].pid, "VmRSS"),
+            memory_mb(running[place].pid, "VmHWM"),
+            (sum(service.wire(node)) - before_idle[node]) / plan.idle_s if plan.idle_s else None,
+            f"all {plan.rounds} rounds, with the connection",
         )
         for node, place in sorted(places.items(), key=lambda item: item[1])
     ]
+    return Measured([row for node in rows.values() for row in node], nodes)
 
 
 def _round(grid: LinkGrid, plan: Plan) -> float:

@@ -1,7 +1,8 @@
 """What Flower's own engine costs for the same exchange: a SuperLink and SuperNodes behind TLS, as they come.
 
 Bytes are those that crossed a counting proxy before each SuperNode, between the end of the first round and
-the end of the last: joining and fetching the app, which the link's figures contain, are left out.
+the end of the last: joining and fetching the app, which the link's figures contain, are left out. It is idle
+when the run is over, and the next one has not begun.
 """
 
 from __future__ import annotations
@@ -15,15 +16,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from phloem.errors import RunError
 from phloem.server.link.authority import key_pem, open_authority, write_secret
-from phloem.server.link.bench import Cost, Plan
+from phloem.server.link.bench import REST_S, Measured, Plan, RoundCost, summed
 from phloem.tap import Tap
 
 HERE = "127.0.0.1"
@@ -85,7 +84,7 @@ def train(message, context):
 '''
 
 
-def measure(plan: Plan) -> list[Cost]:
+def measure(plan: Plan) -> Measured:
     """Return what each SuperNode cost.
 
     Raises:
@@ -124,38 +123,47 @@ def measure(plan: Plan) -> list[Cost]:
         return _watch(plan, marks, taps, nodes)
 
 
-def _watch(plan: Plan, marks: Path, taps: list[Tap], nodes: list[subprocess.Popen[bytes]]) -> list[Cost]:
+def _watch(plan: Plan, marks: Path, taps: list[Tap], nodes: list[subprocess.Popen[bytes]]) -> Measured:
     """Follow the rounds as they end; sample memory meanwhile."""
-    peaks, seen = [0.0] * len(nodes), list[tuple[float, list[tuple[int, int]]]]()
-    held = list(peaks)
-    deadline = time.monotonic() + PATIENCE_S
-    while len(seen) < plan.rounds:
-        if time.monotonic() > deadline:
-            raise RunError(f"Flower's engine should finish {plan.rounds} rounds. Found {len(seen)}.")
+    peaks = [0.0] * len(nodes)
+    wire, rows = [(0, 0)] * len(nodes), list[list[RoundCost]]([] for _ in nodes)
+    deadline, last = time.monotonic() + PATIENCE_S, 0.0
+
+    def hold() -> list[float]:
         held = [sum(_rss_mb(pid) for pid in _tree(node.pid)) for node in nodes]
-        peaks = [max(pair) for pair in zip(peaks, held, strict=True)]
+        peaks[:] = [max(pair) for pair in zip(peaks, held, strict=True)]
+        return held
+
+    while len(rows[0]) < plan.rounds:
+        if time.monotonic() > deadline:
+            raise RunError(f"Flower's engine should finish {plan.rounds} rounds. Found {len(rows[0])}.")
+        held = hold()
         times = marks.read_text().split() if marks.exists() else []
-        if len(times) > len(seen):
-            counters = [(tap.up, tap.down) for tap in taps]
-            seen += [(float(moment), counters) for moment in times[len(seen) :]]
+        for moment in times[len(rows[0]) :]:
+            for node, tap in enumerate(taps):
+                before, wire[node] = wire[node], (tap.up, tap.down)
+                up, down = wire[node][0] - before[0], wire[node][1] - before[1]
+                number, seconds = len(rows[node]) + 1, float(moment) - last if last else 0.0
+                row = ("supernode", "echo", node, number, plan.payload_bytes, up, down, seconds, held[node])
+                rows[node].append(RoundCost(*row))
+            last = float(moment)
         time.sleep(0.05)
-    first, last = seen[0], seen[-1]
-    seconds = [after[0] - before[0] for before, after in pairwise(seen)]
-    return [
-        Cost(
-            carrier="supernode",
-            app="echo",
-            node=node,
-            rounds=plan.rounds - 1,
-            payload_bytes=plan.payload_bytes,
-            wire_up_bytes=(last[1][node][0] - first[1][node][0]) / (plan.rounds - 1),
-            wire_down_bytes=(last[1][node][1] - first[1][node][1]) / (plan.rounds - 1),
-            round_seconds=median(seconds),
-            rss_mb=held[node],
-            peak_rss_mb=peaks[node],
+    time.sleep(REST_S)
+    before_idle, began = [tap.up + tap.down for tap in taps], time.monotonic()
+    time.sleep(plan.idle_s)
+    elapsed, at_rest = time.monotonic() - began, hold()
+    idle = [(tap.up + tap.down - b) / elapsed for tap, b in zip(taps, before_idle, strict=True)]
+    found = [
+        summed(
+            rows[node][1:],
+            at_rest[node],
+            peaks[node],
+            idle[node] if plan.idle_s else None,
+            f"{plan.rounds - 1} rounds, without the first",
         )
         for node in range(plan.devices)
     ]
+    return Measured([row for node in rows for row in node], found)
 
 
 class _Processes:

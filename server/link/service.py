@@ -282,7 +282,9 @@ def _options(config: LinkConfig) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", 8192),
         ("grpc.max_concurrent_streams", 1),
         ("grpc.keepalive_time_ms", int(config.keepalive_s * 1250)),  # the device's turn comes first
-        ("grpc.keepalive_timeout_ms", 20_000),
+        # Also how long TCP tries to deliver. A device that nothing reaches does not know that its connection
+        # was given up here, and would notice at its next keepalive: better to go on trying for a while.
+        ("grpc.keepalive_timeout_ms", int(max(20.0, config.absence_s) * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5000),
         ("grpc.http2.bdp_probe", 0),  # each probe is 34 bytes and an answer

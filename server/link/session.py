@@ -8,6 +8,7 @@ Whoever is refused is told why; everybody else is served meanwhile.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,11 +20,20 @@ import grpc
 
 from phloem.errors import ProtocolError
 from phloem.link.meter import Meter
-from phloem.link.stream import MOST_HEAD_BYTES, MOST_SKEW_S, PROTOCOL, Deflater, Inflater, parse
+from phloem.link.stream import (
+    MOST_HEAD_BYTES,
+    MOST_PROBE_BYTES,
+    MOST_SKEW_S,
+    PROTOCOL,
+    Deflater,
+    Inflater,
+    parse,
+)
 from phloem.proto import link_pb2
 from phloem.server.link.mailbox import Mailbox, Parcel, Verdict
 from phloem.server.link.registry import Place
 
+MOST_PROBES = 16
 RENEWAL_S = 3000.0
 """How often a device may ask for a new certificate; it asks once an hour at most, by its own clock."""
 
@@ -62,7 +72,7 @@ class Terms:
     most_bytes: int
 
 
-Letter = Parcel | link_pb2.Farewell | link_pb2.Renewed | Dismissed
+Letter = Parcel | link_pb2.Farewell | link_pb2.Renewed | link_pb2.Probed | Dismissed
 """What a session sends, or how it ends."""
 
 
@@ -140,6 +150,9 @@ class Session:
             if isinstance(parcel, link_pb2.Renewed):
                 await self.context.write(link_pb2.Down(renewed=parcel).SerializeToString())
                 continue
+            if isinstance(parcel, link_pb2.Probed):
+                await self.context.write(link_pb2.Down(probed=parcel).SerializeToString())
+                continue
             if parcel.id not in mailbox.waiting:
                 continue  # withdrawn before its turn
             task = link_pb2.Task(
@@ -155,10 +168,14 @@ class Session:
         raise Replaced("This device has come in again on another connection, which now serves it.")
 
     async def _receive(self) -> None:
-        inflater, meter, renewed_at = Inflater(), self.meter, float("-inf")
+        inflater, meter, renewed_at, probes = Inflater(), self.meter, float("-inf"), 0
         while (raw := await self.context.read()) is not grpc.aio.EOF:
             up = link_pb2.Up()
             parse(up, raw)
+            if up.WhichOneof("kind") == "probe":
+                probes += 1
+                self.outbox.put_nowait(_probed(up.probe, probes))
+                continue
             if up.WhichOneof("kind") == "renewal":
                 if time.monotonic() < renewed_at + RENEWAL_S:
                     raise ProtocolError(
@@ -183,6 +200,21 @@ class Session:
                 self.counts["wire_down_bytes"] += down_bytes or 0
                 data = tuple(answer.data)
                 self.on_arrival(Arrival(self.seat.place.node, answer.id, head, data, up_bytes, down_bytes))
+
+
+def _probed(probe: link_pb2.Probe, number: int) -> link_pb2.Probed:
+    """Return the answer to a probe; a device cannot have the server send without end.
+
+    Raises:
+        ProtocolError: too much is sent or wanted, or too often.
+    """
+    most = max(len(probe.filler), probe.wanted)
+    if most > MOST_PROBE_BYTES or number > MOST_PROBES:
+        raise ProtocolError(
+            f"A stream should have at most {MOST_PROBES} probes of {MOST_PROBE_BYTES} bytes each way. Found "
+            f"number {number}, of {most} bytes."
+        )
+    return link_pb2.Probed(filler=os.urandom(probe.wanted))
 
 
 async def read_hello(context: Context, patience_s: float) -> link_pb2.Hello:

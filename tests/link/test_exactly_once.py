@@ -28,18 +28,19 @@ from flwr.clientapp.typing import ClientAppCallable
 from phloem.client.app import greet, train
 from phloem.client.journal import Journal
 from phloem.client.learner import Learner
+from phloem.client.link.answers import Answers
 from phloem.client.link.enrol import Membership
 from phloem.client.link.node import Node, read_records
-from phloem.client.link.session import Answers, Device
+from phloem.client.link.session import Device
 from phloem.client.records import read_state
 from phloem.client.state import settle
-from phloem.compression.update import Update, norm, subtract
+from phloem.compression.update import Schema, Update, norm, subtract
 from phloem.protocol import Reply
 from phloem.records import from_record, to_record
 from phloem.server.app import serve
 from phloem.server.sanitize import Sane, read_update
 from tests.link.rig import QUICK, Link, link
-from tests.test_exactly_once import EXPERIMENT, SCHEMA, _Sum
+from tests.test_exactly_once import EXPERIMENT, _Sum
 
 RAW = "raw"
 """Record of the Context that sums what was learned: what is undone is undone there too."""
@@ -189,8 +190,9 @@ def run(
         for place in range(clients):
             client, records = str(place), state_of(folder / f"device-{place}")
             found, raw = applied[client], from_record(records.array_records[RAW])
-            settled = settle(read_state(records), acked[client], SCHEMA)
-            found.add(settled.codec.residual or _Sum())
+            state = read_state(records)
+            settled = settle(state, acked[client], Schema.of(state.model or {}))
+            found.add(settled.codec.residual or {})
             errors.append(norm(subtract(found, raw)) / norm(raw))
     return max(errors), fleet.fates
 

@@ -172,7 +172,7 @@ def _inside(folder: Path, weather: Weather) -> Report:
         finally:
             other.kill()
     summary = summarise(directory)
-    report.model_sha256, report.ledger_sha256 = summary.model_sha256, summary.ledger_sha256
+    report.model_sha256, report.ledger_sha256 = summary.model_sha256 or "", summary.ledger_sha256
     with Ledger.open(directory / LEDGER_NAME) as ledger:
         report.all_wire = {
             "up": ledger.totals("up").wire_bytes or 0,
