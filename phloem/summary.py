@@ -76,6 +76,8 @@ class Summary:
     streams: Streams | None = None
     rejections: Mapping[str, int] = field(default_factory=dict)
     why_rejected: str | None = None
+    settled: bool = True
+    """Whether those five evaluations are all of the second half of the run: else their mean says nothing."""
     abandoned: int = 0
     widths: Mapping[str, Width] = field(default_factory=dict)
     """By width, where clients have parts of the network."""
@@ -100,6 +102,7 @@ def summarise(run_dir: Path) -> Summary:
     with Ledger.open(run_dir / LEDGER_NAME) as ledger:
         facts = ledger.facts()
         accuracy, accuracy_mean5 = _accuracies(ledger)
+        settled = _settled(ledger)
         [(rounds, accepted, rejected, seconds, abandoned)] = ledger.query(
             "SELECT count(*), coalesce(sum(accepted), 0), coalesce(sum(rejected), 0),"
             " coalesce(sum(seconds), 0.0), coalesce(sum(accepted = 0 AND rejected > 0), 0)"
@@ -113,6 +116,7 @@ def summarise(run_dir: Path) -> Summary:
         return Summary(
             accuracy=accuracy,
             accuracy_mean5=accuracy_mean5,
+            settled=settled,
             rounds=rounds,
             clients=int(facts.get("clients", heard)),
             rejected=rejected,
@@ -135,6 +139,15 @@ def summarise(run_dir: Path) -> Summary:
 def _widths(facts: Mapping[str, str]) -> dict[str, Width]:
     told = {key.removeprefix(WIDTH_FACT): text for key, text in facts.items() if key.startswith(WIDTH_FACT)}
     return {width: Width(*map(float, text.split())) for width, text in told.items()}
+
+
+def _settled(ledger: Ledger) -> bool:
+    [(first,)] = ledger.query(
+        "SELECT min(round) FROM (SELECT round FROM evaluation WHERE split = 'test' AND accuracy IS NOT NULL"
+        " ORDER BY round DESC LIMIT 5)"
+    )
+    [(rounds,)] = ledger.query("SELECT coalesce(max(round), 0) FROM round")
+    return first is None or 2 * first > rounds
 
 
 def _accuracies(ledger: Ledger) -> tuple[float | None, float | None]:

@@ -26,11 +26,12 @@ def closing_table(summary: Summary) -> Table:
 
     if summary.accuracy is not None or summary.streams is None or reference is not None:
         row("accuracy, last", _percent(summary.accuracy), _percent(reference.accuracy if reference else None))
-        row(
-            "accuracy, mean of last 5",
-            _percent(summary.accuracy_mean5),
-            _percent(reference.accuracy_mean5 if reference else None),
-        )
+        if summary.settled:
+            row(
+                "accuracy, mean of last 5",
+                _percent(summary.accuracy_mean5),
+                _percent(reference.accuracy_mean5 if reference else None),
+            )
     if summary.streams is not None:
         _add_streams(table, summary.streams, row)
     table.add_section()

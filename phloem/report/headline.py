@@ -1,7 +1,8 @@
 """The run in plain words: what it saved, and what that cost in accuracy.
 
 Accuracies are compared by the mean of the last evaluations, up to five: a single one of a federation
-of a few clients moves by more than what compression costs.
+of a few clients moves by more than what compression costs. Where those reach back into the first half of
+the run, when the model was still poor, the last one alone counts.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def headline(summary: Summary, wire_bytes: tuple[int | None, int | None], state:
     which a reader has to know where the run is not `finished`.
     """
     dense = summary.reference
-    difference = _difference(summary.accuracy_mean5, dense.accuracy_mean5 if dense else None)
+    ours, theirs = _end(summary)
+    difference = _difference(ours, theirs)
     last_difference = _difference(summary.accuracy, dense.accuracy if dense else None)
     small = [
         ("Rounds", f"{summary.rounds:,}"),
@@ -74,8 +76,8 @@ def headline(summary: Summary, wire_bytes: tuple[int | None, int | None], state:
                     Tile(
                         "Against dense",
                         human_points(difference),
-                        f"dense: {human_percent(dense.accuracy_mean5)};"
-                        f" the last alone: {human_points(last_difference)}"
+                        f"dense: {human_percent(theirs)}"
+                        + (f"; the last alone: {human_points(last_difference)}" if summary.settled else "")
                         if dense
                         else "no dense reference was run",
                         "points" if difference is not None else "",
@@ -89,14 +91,22 @@ def headline(summary: Summary, wire_bytes: tuple[int | None, int | None], state:
     )
 
 
+def _end(summary: Summary) -> tuple[float | None, float | None]:
+    """The accuracy that the run came to, and the dense one's beside it."""
+    dense = summary.reference
+    if summary.settled:
+        return summary.accuracy_mean5, dense.accuracy_mean5 if dense else None
+    return summary.accuracy, dense.accuracy if dense else None
+
+
 def _reached(summary: Summary) -> Tile:
-    return Tile(
-        "Test accuracy",
-        human_percent(summary.accuracy_mean5),
-        f"mean of the last evaluations, up to five; the last alone: {human_percent(summary.accuracy)}"
-        if summary.accuracy is not None
-        else "there was no evaluation",
-    )
+    if summary.accuracy is None:
+        note = "there was no evaluation"
+    elif summary.settled:
+        note = f"mean of the last evaluations, up to five; the last alone: {human_percent(summary.accuracy)}"
+    else:
+        note = "of the last evaluation"
+    return Tile("Test accuracy", human_percent(_end(summary)[0]), note)
 
 
 def _streamed(streams: Streams) -> tuple[Tile, Tile]:
@@ -160,7 +170,7 @@ def _sentence(summary: Summary, difference: float | None) -> str:
             f"{who}. They were right on {human_percent(streams.accuracy)} of the samples before learning "
             "from them."
         )
-    percent = human_percent(summary.accuracy_mean5)
+    percent = human_percent(_end(summary)[0])
     right = f"{who}. In the end, the global model is right on {percent} of the test samples"
     if difference is None:
         return f"{right}. There is no dense run to compare it with."

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from phloem.errors import ConfigError, MissingExtra
-from phloem.ledger import Evaluation, Ledger, Message, Rejection, Stage
+from phloem.ledger import Evaluation, Ledger, Message, Rejection, Round, Stage
 from phloem.report import page, write_report
 from phloem.report.script import SCRIPT
+from phloem.summary import summarise
 from phloem.units import human_bytes, human_points, human_ratio, human_seconds, tick_bytes
 from tests.phloem.plausible_run import Story, write_run
 
@@ -186,6 +187,19 @@ def test_accuracies_are_compared_by_the_mean_of_the_last_evaluations(tmp_path: P
     html = write_report(run).read_text(encoding="utf-8")
     assert "right on 60.0 % of the test samples: 20.0 points more than" in html
     assert "dense: 40.0 %; the last alone: +100.0" in html
+
+
+def test_a_run_seldom_evaluated_is_judged_by_its_end(tmp_path: Path) -> None:
+    """Protects the headline from evaluations of the beginning: they would make half of the accuracy."""
+    run = write_run(tmp_path / "run", Story(rounds=0), reference=False)
+    with Ledger.resume(run / "run.sqlite", last_round=0) as ledger:
+        for n in (10, 20, 30):
+            ledger.record(Round(n, n, 1, 1, 0, 1.0, None, None), Evaluation(n, "test", 9, 1.0, n / 50))
+    summary = summarise(run)
+    assert (summary.settled, summary.accuracy) == (False, 0.6)
+    html = write_report(run).read_text(encoding="utf-8")
+    assert "right on 60.0 % of the test samples" in html
+    assert "of the last evaluation</dd>" in html
 
 
 def test_an_unfinished_run_is_called_so(tmp_path: Path) -> None:

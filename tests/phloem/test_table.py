@@ -146,4 +146,5 @@ def test_what_was_not_measured_is_a_dash() -> None:
     assert found["accuracy, last"] == ["-", "93.0 %"]
     assert found["both ways: saved"] == ["-", "1.0x"]
     assert rows(replace(SUMMARY, accuracy=None, reference=None))["accuracy, last"] == ["-"]
+    assert "accuracy, mean of last 5" not in rows(replace(SUMMARY, settled=False))
     assert both_ways(nothing, nothing) is None
