@@ -93,7 +93,7 @@ def test_who_is_certain_is_heard_more() -> None:
     """Protects samples that one client knows and another guesses at: the guess hardly counts."""
     found = []
     for rule in ("certain", "mean"):
-        teacher = Teacher(known(), PROXY, 1.0, rule)  # type: ignore[arg-type]
+        teacher = Teacher(known(), PROXY, 1.0, rule)
         teacher.hear(model(0.1, 0.0, 0.0), counts(10, 10, 10))
         teacher.hear(model(0.0, 0.0, 9.0), counts(10, 10, 10))
         found.append(teacher.opinion()[0][2])
@@ -138,7 +138,7 @@ def test_a_class_that_nobody_saw_is_voted_on_by_all(rule: str) -> None:
 @pytest.mark.parametrize("rule", ["product", "certain", "mean"])
 def test_a_model_that_overflows_has_no_vote(rule: str) -> None:
     """Protects the others: one client's NaN does not silence them, nor is it asked again."""
-    teacher = Teacher(known(), PROXY, 1.0, rule, remembers=True)
+    teacher = Teacher(known(), PROXY, 1.0, rule, remembers=True)  # type: ignore[arg-type]
     teacher.hear(model(0.0, 5.0, 0.0), counts(1, 1, 1))
     alone = teacher.opinion()
     for value in (np.nan, np.inf, -np.inf):
