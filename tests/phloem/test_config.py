@@ -85,7 +85,7 @@ def test_it_cannot_be_changed() -> None:
         ("runs.rounds", "run", "client, data, downlink, exchange, link, model, network, run, server, submodel, uplink."),
         ("server.distil.steps", "server.distill", "distill, drift_share"),
         ("server.distill.temprature", "server.distill.temperature", "batch_size, doubt"),
-        ("client.temperature", "server.distill.temperature", "batch_size, detector"),
+        ("client.temperature", "exchange.temperature", "batch_size, detector"),
         ("data.clients_per_round", "server.clients_per_round", "bad_rows, categories"),
     ],
 )

@@ -39,7 +39,7 @@ def voted(*words: tuple[list[float], list[int]], base: list[float] | None = None
         step = {"logits": np.array([logits] * 2, np.float32) - start["logits"]}
         votes.add(start, step, np.array(counts, np.int64))
     [found] = votes.apply_to(start, 1.0).values()
-    return found[0]
+    return np.asarray(found[0])
 
 
 def test_one_voice_is_the_consensus_wherever_it_began() -> None:
