@@ -39,6 +39,7 @@ EVERYBODY = "everybody there"
 RUNS: dict[str, dict[str, object]] = {
     EVERYBODY: {},
     "30 % missing": {"network.missing": 0.3},
+    "30 % missing, no quorum": {"network.missing": 0.3, "server.quorum": 0.0},
     "30 % missing, 1.5 times as many asked": {"network.missing": 0.3, "server.over_selection": 1.5},
     "60 % missing": {"network.missing": 0.6},
     "60 % missing, 2 times as many asked": {"network.missing": 0.6, "server.over_selection": 2.0},

@@ -30,7 +30,7 @@ class Asked:
 
     message: Message
     sent_id: str = ""
-    """Of the message that an answer is awaited to; empty while there is none."""
+    """Of the message that an answer is awaited to; empty while there is none, or Flower took none."""
     activated: str | None = None
     """When its node was activated, as far as the carrier tells, before that message was sent."""
     death: Message | None = None
@@ -121,7 +121,7 @@ class RoundGrid(Grid):
             _copy(asked.message) if asked.message.metadata.message_id else asked.message for asked in these
         ]
         for asked, sent_id in zip(these, self.grid.push_messages(out), strict=True):
-            asked.sent_id, asked.activated = sent_id, activations.get(asked.node)
+            asked.sent_id, asked.activated = sent_id or "", activations.get(asked.node)
 
     def _collect(self, waiting: list[Asked]) -> Iterable[Message]:
         """Yield the replies that have come; deaths are kept where the node may be back in time."""
@@ -139,11 +139,10 @@ class RoundGrid(Grid):
                 self._died.pop(asked.node, None)
             waiting.remove(asked)
             yield reply
-        given_up = [a for a in waiting if a.death and not a.sent_id and not self._patient(a.node)]
-        for asked in given_up:
-            assert asked.death is not None
+        for asked in [a for a in waiting if not a.sent_id and not self._patient(a.node)]:
             waiting.remove(asked)
-            yield asked.death
+            if asked.death is not None:
+                yield asked.death
 
     def _ask_again(self, waiting: list[Asked]) -> None:
         """Send those messages again whose nodes are back."""

@@ -13,7 +13,7 @@ from flwr.superlink.grid.http_grid import HttpGrid
 from phloem.server.grid_round import DEATHS, RoundGrid, tells_nodes
 from phloem.simulation.grid import FIRST_NODE, LocalGrid
 
-UNAVAILABLE, CRASHED, RAISED = 5, 8, 2
+UNAVAILABLE, CRASHED, RAISED, REFUSED = 5, 8, 2, -1
 POLL_S = 0.01
 app = ClientApp()
 
@@ -27,8 +27,8 @@ def train(message: Message, context: Context) -> Message:
 class Engine(LocalGrid):
     """The in-process carrier as Flower's engine is: each node's askings meet the fates it was given, in turn.
 
-    A code is that of an error in place of the answer, None no answer at all, and 0 an answer; a node is
-    activated anew after each that was none.
+    A code is that of an error in place of the answer, None no answer at all, REFUSED a message that is not
+    even taken, and 0 an answer; a node is activated anew after each that was none.
     """
 
     def __init__(self, nodes: int, fates: dict[int, list[int | None]], gone: Iterable[int] = ()) -> None:
@@ -57,6 +57,9 @@ class Engine(LocalGrid):
                 ids += super().push_messages([message])
                 continue
             self.activated[node] += 1
+            if fate == REFUSED:
+                ids.append("")
+                continue
             self._carry(message)
             ids.append(message.metadata.message_id)
             if fate is not None:
@@ -109,6 +112,13 @@ def test_a_node_that_stays_away_is_missing_after_a_while_and_in_later_rounds_at_
         assert answers(replies) == NODES[1:]
         assert [reply.error.code for reply in replies if reply.has_error()] == [UNAVAILABLE]
     assert grid.asked[NODES[0]] == 2
+
+
+def test_a_message_that_is_not_taken_is_tried_again_for_a_while() -> None:
+    """Protects a round from a node that the engine does not know at the moment, or not any more."""
+    assert answers(ask(Engine(3, {NODES[1]: [REFUSED, 0]}))) == NODES
+    replies = ask(Engine(3, {NODES[1]: [REFUSED] * 10_000}), absence_s=0.2)
+    assert (answers(replies), len(replies)) == ([NODES[0], NODES[2]], 2)
 
 
 def test_what_is_no_death_is_passed_on() -> None:
