@@ -1,4 +1,4 @@
-"""A device that looks before it joins in: how fast is the link? No task is taken, no ledger has a byte of it."""
+"""A device that looks before it joins in: how fast the link is; no task is taken, no ledger has a byte."""
 
 from __future__ import annotations
 
