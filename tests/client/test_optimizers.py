@@ -57,6 +57,26 @@ def test_steps_are_those_of_torch_optim(settings: dict[str, Any]) -> None:
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
+def test_a_falling_rate_is_torchs_cosine() -> None:
+    """Protects the schedule of a distillation: the rates are those of the published one, down to 0."""
+    ours, theirs = problem(), problem()
+    rule = optimizer(ClientConfig(optimizer="adamw", learning_rate=0.05), ours, None, 10)
+    reference = torch.optim.AdamW(theirs, lr=0.05, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(reference, T_max=10)
+    for _ in range(11):
+        before = [parameter.detach().clone() for parameter in ours]
+        gradients = torch.autograd.grad(loss_of(ours), ours)
+        with torch.no_grad():
+            rule.step(list(gradients))
+        reference.zero_grad()
+        loss_of(theirs).backward()  # type: ignore[no-untyped-call]
+        reference.step()
+        schedule.step()
+    for mine, other, last in zip(ours, theirs, before, strict=True):
+        torch.testing.assert_close(mine, last, msg="after the last step the rate is 0")
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
 def test_the_proximal_term_pulls_back_to_the_start() -> None:
     """Its gradient is mu (w - w_start): nothing at the start, more with distance."""
     (weight,) = parameters = [torch.tensor([1.0])]
