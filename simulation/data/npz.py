@@ -148,9 +148,10 @@ def _test(
     check_inputs(x_test, f"{x_name!r} of {path}", finite=strict)
     y_test = check_labels(labels, len(x_test), f"{y_name!r} of {path}", strict=strict)
     if x_test.dtype != x.dtype or as_inputs(x_test[:1]).shape != as_inputs(x[:1]).shape:
+        shape = ", ".join(map(str, x.shape[1:]))
         raise DataError(
-            f"{x_name!r} of {path} should be like the training inputs, {x.dtype} (n, *{x.shape[1:]}). "
-            f"Found {x_test.dtype} {x_test.shape}. Prepare both in the same way."
+            f"{x_name!r} of {path} should be like the training inputs, {x.dtype} (n, {shape}). Found "
+            f"{x_test.dtype} {x_test.shape}. Prepare both in the same way."
         )
     if y_test.max() > y.max():
         raise DataError(
