@@ -63,7 +63,7 @@ def test_the_archives_own_test_set_is_kept_apart(tmp_path: Path) -> None:
         ({"y": Y.astype(object)}, "Object arrays cannot be loaded"),
         ({"x_test": X}, "one array of 'y_test'"),
         ({"y_test": Y}, "one array of 'x_test'"),
-        ({"x_test": X[:, :3], "y_test": Y}, r"like the training inputs, float32 \(n, 4\). Found float32 \(6, 3\)"),
+        ({"x_test": X[:, :3], "y_test": Y}, r"like the training inputs, .* \(n, 4\). Found"),
         ({"x_test": X.astype(np.uint8), "y_test": Y}, "like the training inputs"),
         ({"x_test": X, "y_test": Y + 1}, r"lie in 0\.\.2"),
     ],
