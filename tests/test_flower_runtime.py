@@ -28,6 +28,7 @@ from phloem.summary import summarise
 LOCAL_SUPERLINK_PORT = 39091  # Flower's, on every machine
 PATIENCE_S, STOP_PATIENCE_S = 300, 30
 SETTINGS = {"data.clients": 2, "run.rounds": 2, "model.hidden": 8, "server.clients_per_round": 0}
+PARTS = {"submodel.widths": "1,0.5"}  # one client has the whole network, the other a part
 LOAD_AT_ONCE = """
 import sys, threading, time
 from flwr.supercore.object_ref import load_app, validate
@@ -43,6 +44,10 @@ for thread in threads:
     thread.join()
 print(type(found["load"]).__name__, found["look"])
 """
+
+
+def in_quotes(settings: dict[str, str]) -> dict[str, str]:
+    return {key: f'"{value}"' for key, value in settings.items()}
 
 
 def scripts() -> str:
@@ -154,7 +159,7 @@ def test_on_ray_the_bits_are_the_same(sources: Path, tmp_path: Path) -> None:
             f"another SuperLink has port {LOCAL_SUPERLINK_PORT}; Flower would use it, with its settings"
         )
     home, folder = tmp_path / "home", tmp_path / "run"
-    settings = {**SETTINGS, "run.directory": f'"{folder}"', "model.hidden": '"8"'}
+    settings = {**SETTINGS, "run.directory": f'"{folder}"', "model.hidden": '"8"', **in_quotes(PARTS)}
     with tempfile.TemporaryDirectory(prefix="ray") as scratch:  # short: its sockets' paths must be
         env = {
             **os.environ,
@@ -178,7 +183,7 @@ def test_on_ray_the_bits_are_the_same(sources: Path, tmp_path: Path) -> None:
     assert (folder / "run.sqlite").exists(), done.stdout + done.stderr
     on_ray = summarise(folder)
     here = summarise(
-        simulate(Experiment().with_values({**SETTINGS, "run.reference": False}), tmp_path / "here")
+        simulate(Experiment().with_values({**SETTINGS, **PARTS, "run.reference": False}), tmp_path / "here")
     )
     assert on_ray.rounds == 2, done.stdout + done.stderr
     assert on_ray.model_sha256 == here.model_sha256 is not None
@@ -191,7 +196,7 @@ def test_on_ray_the_bits_are_the_same(sources: Path, tmp_path: Path) -> None:
 def test_over_sockets_the_bits_are_the_same(root: Path, tmp_path: Path) -> None:
     """Protects deployments: the services of docker-compose.yml, as processes here, make the same run."""
     folder = tmp_path / "run"
-    settings = {**SETTINGS, "run.directory": f'"{folder}"'}
+    settings = {**SETTINGS, "run.directory": f'"{folder}"', **in_quotes(PARTS)}
     before = {path.name for path in root.iterdir()} - {"__pycache__"}
     done = subprocess.run(
         [sys.executable, "scripts/edge.py", *(f"{key}={value}" for key, value in settings.items())],

@@ -66,7 +66,8 @@ def part(seed: int) -> Submodel | None:
 
 def gathered(config: ServerConfig, seeds: list[int]) -> tuple[Gathering, list[tuple[Update, Update, int]]]:
     """A gathering, and what was put into it as whole updates, where they count, and their samples."""
-    gathering, put = Gathering(WHOLE, config), []
+    gathering = Gathering(WHOLE, config)
+    put: list[tuple[Update, Update, int]] = []
     for seed in seeds:
         cut, samples = part(seed), 1 + seed % 50
         own = update(WHOLE if cut is None else cut.schema, seed)
@@ -95,10 +96,10 @@ def test_each_weight_is_the_mean_over_those_that_have_it(seeds: list[int]) -> No
 def test_what_nobody_had_stays_to_the_bit(rule: Any, clip: float) -> None:
     """Protects channels outside all parts: no mean, optimizer or clipping touches them."""
     cut = Submodel(LAYOUT, ((0, 3), (1, 2)))
-    gathering, memory = Gathering(WHOLE, ServerConfig(aggregation=rule, clip=clip)), {}
+    gathering = Gathering(WHOLE, ServerConfig(aggregation=rule, clip=clip))
     for seed in range(3):
         gathering.add(update(cut.schema, seed), 10, cut)
-    moved, memory = gathering.apply_to(MODEL, memory, 1)
+    moved, _ = gathering.apply_to(MODEL, {}, 1)
     _, covered = cut.widen(cut.narrow(MODEL))
     for name, tensor in MODEL.items():
         np.testing.assert_array_equal(moved[name][~covered[name]], tensor[~covered[name]])
