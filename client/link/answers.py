@@ -27,7 +27,6 @@ class Answers:
     most_bytes: int
     threaded: bool
     deflater: Deflater = field(default_factory=Deflater)
-    answered: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """gRPC takes one message at a time."""
     rest: asyncio.TimerHandle | None = None
@@ -42,8 +41,8 @@ class Answers:
         if sum(map(len, beside)) + len(plain) > self.most_bytes:
             size = sum(map(len, beside)) + len(plain)
             plain, beside = self.node.too_large(size, self.most_bytes), ()
-        if self.threaded and self.answered < WARM:  # code is loaded as it is first needed
-            self.answered += 1
+        self.node.answered += 1
+        if self.threaded and self.node.answered <= WARM:  # code is loaded as it is first needed
             shed()
         elif self.threaded:
             self.rest = asyncio.get_running_loop().call_later(REST_S, shed)

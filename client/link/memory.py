@@ -8,7 +8,6 @@ What is needed again comes from the file.
 from __future__ import annotations
 
 import ctypes
-import gc
 import re
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ _AREA = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \d+ +(/.*)$")
 
 def shed() -> None:
     """Let go of library code that is as it stands in its file; elsewhere than on Linux, do nothing."""
-    gc.collect()
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)

@@ -45,6 +45,8 @@ class Node:
     def __init__(self, app: App, journal: Journal, node_config: Mapping[str, Any] | None = None) -> None:
         """`node_config` adds to what the server says of the node, and wins."""
         self._app, self._journal, self._own = app, journal, dict(node_config or {})
+        self.answered = 0
+        """How many answers went out since this process began."""
         self._setup: Setup | None = None
         self._context: Context | None = None
 
