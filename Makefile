@@ -42,6 +42,8 @@ chaos: $(READY) ## kill a run at every labelled point of ten rounds, and go on e
 	$(VENV)/bin/python -m tests.link.test_exactly_once
 	$(VENV)/bin/python -m tests.link.two_hosts
 	$(VENV)/bin/python scripts/link_fleet.py 500 50
+	$(VENV)/bin/python scripts/link_absent.py
+	$(VENV)/bin/python scripts/link_absent.py --share 0.6 --set server.quorum=0.5
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest -q tests/chaos/flower_engine.py
 
 proto: $(READY) ## write the Python code of phloem/proto/*.proto

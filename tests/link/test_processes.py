@@ -81,6 +81,12 @@ def finished_rounds(run: Path) -> int:
     return int(last)
 
 
+def seconds_of_rounds(run: Path) -> dict[int, float]:
+    """How long each round took: one that is made again would take another time."""
+    with closing(sqlite3.connect(f"file:{run / LEDGER_NAME}?mode=ro", uri=True)) as ledger:
+        return dict(ledger.execute("SELECT round, seconds FROM round WHERE round > 0").fetchall())
+
+
 def commands(root: Path) -> dict[str, list[str]]:
     """What docker-compose.yml starts in its profile `link`, for this machine."""
     services = yaml.safe_load((root / "docker-compose.yml").read_text("utf-8"))["services"]
@@ -133,9 +139,13 @@ def test_killed_processes_come_to_the_simulations_hash(root: Path, tmp_path: Pat
         until(lambda: finished_rounds(run) >= 3, START_S)
         server.send_signal(signal.SIGKILL)
         server.wait()
+        finished = seconds_of_rounds(run)
         server = start(*serve)
         assert server.wait(START_S) == 0
         assert [device.wait(START_S) for device in devices] == [0, 0]
+    ended = seconds_of_rounds(run)
+    again = [number for number, seconds in finished.items() if ended[number] != seconds]
+    assert again in ([], [max(finished)]), "at most the round that was in the ledger and not yet on the disk"
     deployed = summarise(run)
     simulated = summarise(simulate(Experiment().with_values(SETTINGS), tmp_path / "simulated"))
     check_logs(tmp_path)
