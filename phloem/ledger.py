@@ -128,13 +128,15 @@ class Ledger:
         return ledger
 
     @classmethod
-    def resume(cls, path: Path, last_round: int) -> Self:
-        """Open a killed run's ledger for writing and forget what lies after `last_round`.
+    def resume(cls, path: Path, last_round: int | None) -> Self:
+        """Open a ledger for writing and forget what lies after `last_round`; nothing where that is None.
 
-        `last_round` is the checkpoint's: the resumed run records the later rounds once more.
+        Of a killed run it is the checkpoint's: the resumed run records the later rounds once more.
         """
         ledger = cls(_connect(path, "rw"), path)
         ledger._check()
+        if last_round is None:
+            return ledger
         ledger._begin()
         for table in TABLES.values():
             ledger._sqlite.execute(f"DELETE FROM {table} WHERE round > ?", (last_round,))

@@ -180,7 +180,7 @@ def add_baselines(experiment: Experiment, directory: Path) -> None:
         predictors = trivial() | (by_river(seed) if kind == "river" else {})
     judge = areas if experiment.model.name == ANOMALIES else hits
     found = [row for name, predictor in predictors.items() for row in judge(name, predictor, seen)]
-    with Ledger.resume(path, last_round=seen[-1].round) as ledger:
+    with Ledger.resume(path, last_round=None) as ledger:  # the last rounds may have had no samples
         ledger.record(*found, *(mix(part, federation.classes) for part in seen))
 
 

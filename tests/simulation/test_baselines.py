@@ -164,3 +164,21 @@ def test_a_federation_that_is_not_there_is_none(tmp_path: Path) -> None:
 def _nobody() -> Federation:
     none = of_labels()
     return Federation((none,), none, none, none.x, 2, (2,))
+
+
+def test_rounds_after_the_last_sample_stay_in_the_ledger(tmp_path: Path) -> None:
+    """Protects the count of every byte: a stream that ends before the run takes no round with it."""
+    wanted = {"data.when_dry": "idle", "data.rows": 60, "run.rounds": 6}
+    folders = {kind: tmp_path / kind for kind in ("none", "trivial")}
+    for kind, folder in folders.items():
+        simulate(SMALL.with_values({**wanted, "run.baselines": kind}), folder)
+    rounds = {}
+    for kind, folder in folders.items():
+        with Ledger.open(folder / "run.sqlite") as ledger:
+            rounds[kind] = [
+                ledger.query(f"SELECT DISTINCT round FROM {table} ORDER BY round")
+                for table in ("round", "message", "evaluation")
+            ]
+            [(last,)] = ledger.query("SELECT max(round) FROM stream")
+            assert last < 6, "or this shows nothing"
+    assert rounds["trivial"] == rounds["none"]
