@@ -18,12 +18,17 @@ BITS, SHARES = (2, 3, 4, 6), (0.25, 0.375, 0.5, 0.625, 0.75)
 TRIALS = 30
 LESSONS = {
     "digits": Lesson(steps=400, learning_rate=0.005),
-    "fashion_mnist": Lesson(steps=200, learning_rate=0.005),
+    "fashion_mnist": Lesson(steps=100, learning_rate=0.005),
 }
 ENOUGH = 0.2
 """Of the bytes, for a search to be worth it."""
-ALLOWED_POINTS = {"digits": 0.5, "fashion_mnist": 1.0}
+ALLOWED_POINTS = {"digits": 0.5, "fashion_mnist": 2.0}
 """How far the hand's choice may be below the teacher on validation."""
+
+NOTE = """\
+The hand's choice is the smallest of 20 uniform settings (2, 3, 4 or 6 bits, five shares of the channels)
+that is at most 0.5 points below the teacher on validation samples, 2 points on Fashion-MNIST, where lessons
+have 100 steps instead of 400. The search has to be as accurate on validation as that choice."""
 
 
 def measure(school: School) -> list[Row]:
@@ -81,7 +86,7 @@ CLAIM = Claim(
     corrected="the Pareto front of (bytes of the real file, validation accuracy): L(theta') <= L(theta) + e",
     measure=measure,
     verdict=verdict,
-    data=("digits",),
+    note=NOTE,
 )
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def search(
     """Return the different trials in order, at most `trials`; the same task gives the same ones.
 
     After the first guesses, most trials go one step down from the smallest one of at least `least` validation
-    accuracy: one layer loses bits or channels. Every fifth asks the sampler, which knows them all.
+    accuracy: one layer loses bits or channels. While there is none, they go up from the most accurate. Every
+    fifth asks the sampler, which knows them all.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=derive(task.seed, "sampler") % 2**32, n_startup_trials=1)
@@ -59,7 +60,7 @@ def search(
 
     guesses = first_guesses(task)
     for number in range(trials):
-        guess = guesses.pop(0) if guesses else _step_down(done, least) if number % SAMPLED_EVERY else None
+        guess = guesses.pop(0) if guesses else _step(done, least) if number % SAMPLED_EVERY else None
         if guess is not None:
             study.enqueue_trial(
                 {f"bits {name}": BITS.index(bits) for name, bits in guess.bits.items()}
@@ -69,10 +70,16 @@ def search(
     return done
 
 
-def _step_down(done: list[Trial], least: float) -> Recipe | None:
-    """Return an untried neighbour of the smallest trial that is good enough, expected to save the most."""
+def _step(done: list[Trial], least: float) -> Recipe | None:
+    """Return an untried neighbour of the smallest trial that is good enough, expected to save the most.
+
+    Where none is good enough yet, a larger relative of the most accurate one.
+    """
     known = [trial.recipe for trial in done]
     enough = [trial for trial in done if trial.validation.accuracy >= least]
+    if not enough:
+        best = max(done, key=lambda one: (one.validation.accuracy, -len(one.data)))
+        return next((one for one in _larger(best.recipe) if one not in known), None)
     for trial in sorted(enough, key=lambda one: len(one.data)):
         steps = [one for one in _smaller(trial.recipe) if one not in known]
         if steps:
@@ -90,6 +97,20 @@ def _smaller(recipe: Recipe) -> Iterator[Recipe]:
         if share < SHARES[-1]:
             larger = SHARES[SHARES.index(share) + 1]
             yield replace(recipe, channels={**recipe.channels, name: larger})
+
+
+def _larger(recipe: Recipe) -> Iterator[Recipe]:
+    """Yield recipes in which every layer keeps more channels, then has more bits as well."""
+    while recipe.channels and any(share > SHARES[0] for share in recipe.channels.values()):
+        more = {name: SHARES[max(0, SHARES.index(share) - 1)] for name, share in recipe.channels.items()}
+        recipe = replace(recipe, channels=more)
+        yield recipe
+    while any(bits < BITS[-1] for bits in recipe.bits.values()):
+        more_bits = {
+            name: BITS[min(len(BITS) - 1, BITS.index(bits) + 1)] for name, bits in recipe.bits.items()
+        }
+        recipe = replace(recipe, bits=more_bits)
+        yield recipe
 
 
 def _expected_bits(recipe: Recipe, near: Trial) -> float:
