@@ -22,6 +22,7 @@ EXPECTED = {
     "bool_type": "true or false",
     "string_type": "text, in quotes where it reads as something else",
     "model_type": "a section",
+    "too_short": "one value at least",
     "tuple_type": "whole numbers such as '128,64'",
 }
 """Expectations that pydantic words for programmers, by its name of the error."""
@@ -35,10 +36,10 @@ def explain(error: ErrorDetails, defaults: BaseModel) -> ConfigError:
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, ValueError) and isinstance(cause.__cause__, CodecError | DataError):
         return type(cause.__cause__)(f"In {key!r}: {cause}")
-    if not key:  # a check over several sections names them itself
-        return ConfigError(str(cause))
-    expected = EXPECTED.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     default = _default(error["loc"], defaults)
+    if isinstance(cause, ValueError) and isinstance(default, Mapping):
+        return ConfigError(str(cause))  # a check over several settings names them itself
+    expected = EXPECTED.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     remedy = (
         "Write its settings below it."
         if isinstance(default, Mapping)
