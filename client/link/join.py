@@ -38,6 +38,7 @@ def attend(
     """
     with Journal(folder / JOURNAL) as journal:
         found, figures = load_reference(app), Figures(renew_at=member.renew_at)
+        shed()  # before the next library's code comes, or both would be held at once
         spare_scipy()
         shed()
         node = Node(found if metrics is None else figures.watch(found), journal, node_config)
