@@ -55,6 +55,8 @@ APPLICATION_ID = 0x70686C6D  # "phlm", at byte 68 of the file: tells a ledger fr
 # so that it is equal for 1, 2 or 4 workers and for every carrier: only some have a wire, and a message's
 # envelope holds node ids, which some draw at random.
 PLACE_FACTS = frozenset({"carrier", "command", "directory", "engine", "host", "platform", "workers"})
+CLASS_NAMES = "class_names"
+"""The fact that names the classes, as a JSON list; like the tables beside the run, not part of the digest."""
 PLACE_COLUMNS = frozenset({"object_bytes", "wire_bytes"})
 BESIDE = frozenset({Baseline, Mix})  # tables of what was computed beside the run
 
@@ -229,7 +231,7 @@ class Ledger:
         """Return the SHA-256 over all rows of the run's tables, without times, places and the wire."""
         sha = hashlib.sha256()
         for key, value in self.facts().items():
-            if not (_is_place(key) or key in PLACE_FACTS or key.startswith("version_")):
+            if not (_is_place(key) or key in {*PLACE_FACTS, CLASS_NAMES} or key.startswith("version_")):
                 sha.update(f"fact {(key, value)!r}\n".encode())
         for row_type, table in TABLES.items():
             if row_type in BESIDE:

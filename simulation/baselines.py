@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from phloem.client.stream import stream_of
 from phloem.config import Experiment
-from phloem.ledger import Ledger
+from phloem.ledger import CLASS_NAMES, Ledger
 from phloem.measures.precision import average_precision
 from phloem.protocol import client_order
 from phloem.sources import Federation, Samples, open_federation
@@ -182,6 +182,8 @@ def add_baselines(experiment: Experiment, directory: Path) -> None:
     found = [row for name, predictor in predictors.items() for row in judge(name, predictor, seen)]
     with Ledger.resume(path, last_round=None) as ledger:  # the last rounds may have had no samples
         ledger.record(*found, *(mix(part, federation.classes) for part in seen))
+        if federation.class_names:
+            ledger.fact(CLASS_NAMES, json.dumps(federation.class_names))
 
 
 def streams_seen(rows: Iterable[Stream], federation: Federation, experiment: Experiment) -> Iterator[Seen]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phloem.errors import MissingExtra
-from phloem.ledger import Distillation, Ledger, Rejection
+from phloem.ledger import CLASS_NAMES, Distillation, Ledger, Rejection
 from phloem.report import questions, stream_questions
 from phloem.report.figures import (
     Figure,
@@ -127,7 +128,9 @@ def _gather(run_dir: Path) -> Page:
             anomalies=anomaly_figure(stream_questions.area_by_part(ledger), summary.streams),
             drift=drift_figure(events, summary.streams, stream_questions.deeds(ledger)),
             concepts=matrix_figure(None if anomalous else stream_questions.matrix(ledger)),
-            mix=mix_figure(stream_questions.mixes(ledger, CLIENTS_DRAWN)),
+            mix=mix_figure(
+                stream_questions.mixes(ledger, CLIENTS_DRAWN), json.loads(facts.get(CLASS_NAMES, "[]"))
+            ),
             spread=spread_figure(stream_questions.client_scores(ledger), summary.streams),
             costs=[] if anomalous else stream_questions.costs(ledger, progress),
             rejected=questions.rejections_by_code(ledger),

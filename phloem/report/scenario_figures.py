@@ -17,11 +17,12 @@ COLOURS = 10
 """Classes that have a colour of their own; the page's style sheet names as many."""
 
 CLIENTS_DRAWN = 16
+LONGEST_NAME = 24
 ROW = 0.86
 """How much of a client's row its bars fill."""
 
 
-def mix_figure(parts: Sequence[MixPart]) -> Figure | None:
+def mix_figure(parts: Sequence[MixPart], class_names: Sequence[str] = ()) -> Figure | None:
     """Draw which classes came to each client over time; None where nobody knows."""
     if not parts:
         return None
@@ -48,7 +49,9 @@ def mix_figure(parts: Sequence[MixPart]) -> Figure | None:
         traces.append(
             {
                 "type": "bar",
-                "name": f"class {label}" if label >= 0 else f"{classes - len(shown) + 1} others",
+                "name": _class_name(label, class_names)
+                if label >= 0
+                else f"{classes - len(shown) + 1} others",
                 "x": x,
                 "y": y,
                 "base": base,
@@ -126,6 +129,10 @@ def matrix_figure(matrix: NDArray[np.float64] | None) -> Figure | None:
         },
         140 + 46 * min(size, 12),
     )
+
+
+def _class_name(label: int, names: Sequence[str]) -> str:
+    return names[label][:LONGEST_NAME] if label < len(names) else f"class {label}"
 
 
 def _shown(parts: Sequence[MixPart]) -> list[int]:

@@ -17,7 +17,7 @@ PAGE = """
 {% endif %}
 {% endmacro %}
 {% set facts = page.facts %}
-{% set told = ["command", "seed", "model_sha256", "clients", "rounds"] %}
+{% set told = ["command", "seed", "model_sha256", "clients", "rounds", "class_names"] %}
 <!doctype html>
 <html lang="en">
 <head>

@@ -162,7 +162,9 @@ def test_the_mix_adds_up(tmp_path: Path) -> None:
     assert [trace["name"] for trace in figure.traces][-1] == "3 others"
     heights = sum(sum(trace["y"]) for trace in figure.traces)
     assert heights == pytest.approx(0.86 * len(parts))
-    assert mix_figure([MixPart("a", 0, 1, 1, (0.0, 1.0))]) is not None
+    named = mix_figure([MixPart("a", 0, 1, 1, (0.5, 0.25, 0.25))], ("down", "up"))
+    assert named is not None
+    assert [trace["name"] for trace in named.traces] == ["down", "up", "class 2"]
 
 
 def test_what_a_measure_cost(tmp_path: Path) -> None:

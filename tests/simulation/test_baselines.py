@@ -120,6 +120,17 @@ def test_a_run_has_the_baselines_it_asks_for(kind: str, tmp_path: Path) -> None:
         assert row.samples == sum(stream.samples for stream in streams if stream.round == row.round)
 
 
+def test_classes_that_have_names_are_named_in_the_ledger(tmp_path: Path) -> None:
+    """Protects the report's legend: `cat`, where the data say so, not `class 0`."""
+    rows = "".join(f"{n / 90},{n % 7},{('cat', 'dog')[n % 2]}\n" for n in range(90))
+    (tmp_path / "pets.csv").write_text(f"a,b,label\n{rows}")
+    folder = simulate(
+        SMALL.with_values({"data.source": f"csv:{tmp_path / 'pets.csv'}", "run.rounds": 1}), tmp_path / "run"
+    )
+    with Ledger.open(folder / "run.sqlite") as ledger:
+        assert ledger.facts()["class_names"] == '["cat", "dog"]'
+
+
 def test_river_repeats_and_learns() -> None:
     """Protects equal figures for equal seeds, and that the adapters feed river what it needs."""
     rng = np.random.default_rng(2)
