@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", action="store_true", help="print the runs instead of the table")
     chosen = parser.parse_args()
+    sys.modules["submodels"] = sys.modules[__name__]  # `data.source` looks it up by that name
     values = parse_assignments(chosen.set)
     if chosen.data != "digits":
         values = {**IMAGES, "data.source": f"fashion_mnist:{chosen.data}", **values}
