@@ -55,8 +55,7 @@ APPLICATION_ID = 0x70686C6D  # "phlm", at byte 68 of the file: tells a ledger fr
 # so that it is equal for 1, 2 or 4 workers and for every carrier: only some have a wire, and a message's
 # envelope holds node ids, which some draw at random.
 PLACE_FACTS = frozenset({"carrier", "command", "directory", "engine", "host", "platform", "workers"})
-CLASS_NAMES = "class_names"
-"""The fact that names the classes, as a JSON list; like the tables beside the run, not part of the digest."""
+CLASS_NAMES = "class_names"  # a JSON list; like the tables beside the run, not part of the digest
 PLACE_COLUMNS = frozenset({"object_bytes", "wire_bytes"})
 BESIDE = frozenset({Baseline, Mix})  # tables of what was computed beside the run
 
@@ -137,10 +136,8 @@ class Ledger:
         """
         ledger = cls(_connect(path, "rw"), path)
         ledger._check()
-        if last_round is None:
-            return ledger
         ledger._begin()
-        for table in TABLES.values():
+        for table in TABLES.values() if last_round is not None else ():
             ledger._sqlite.execute(f"DELETE FROM {table} WHERE round > ?", (last_round,))
         ledger.commit()
         return ledger
