@@ -50,7 +50,8 @@ def verdict(found: Found) -> str:
         )
         for data, rows in found.items()
     ]
-    return "False without a cut, harmful without lessons. " + "; ".join(parts) + "."
+    word = "False without a cut; true with one and lessons, the output layer left whole. "
+    return word + "; ".join(parts) + "."
 
 
 CLAIM = Claim(
