@@ -22,6 +22,8 @@ class Figures:
     """A device's own figures, kept while its app runs."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    watching: bool = False
+    """Whether anybody asks for these; else nothing is looked for at the socket."""
     connected: bool = False
     residual_norm: float | None = None
     renew_at: float = math.inf
@@ -31,6 +33,8 @@ class Figures:
     def watch(self, app: Callable[[Message, Context], Message]) -> Callable[[Message, Context], Message]:
         """Return the app, with an eye on what it leaves in its Context."""
         from phloem.client.plain import RESIDUAL  # which brings torch: another app may do without
+
+        self.watching = True
 
         def watched(message: Message, context: Context) -> Message:
             reply = app(message, context)
@@ -46,7 +50,7 @@ class Figures:
 
     def begin(self, port: int) -> None:
         """Note that there is a connection to this port."""
-        self.connected, self._meter = True, Meter(f"*:{port}")
+        self.connected, self._meter = True, Meter(f"*:{port}") if self.watching else None
         self.counts["connections"] += 1
 
     def end(self) -> None:

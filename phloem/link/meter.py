@@ -55,7 +55,8 @@ def _find(peer: str) -> int | None:
 
 def _counters(fd: int, peer: str) -> tuple[int, int] | None:
     # On a copy of the descriptor, closed at once: gRPC may close its own and another take the number.
-    with suppress(OSError, struct.error), socket.socket(fileno=os.dup(fd)) as connection:
+    # It may have done so already: a copy of what is no socket, such as a locked file, must not stay open.
+    with suppress(OSError, struct.error), _copy(fd) as connection:
         name = _name(connection) if connection.type == socket.SOCK_STREAM else ""
         if name != peer and not (peer.startswith("*") and name.endswith(peer[1:])):
             return None
@@ -63,6 +64,15 @@ def _counters(fd: int, peer: str) -> tuple[int, int] | None:
         [received], [sent] = struct.unpack_from("=Q", info, _RECEIVED), struct.unpack_from("=Q", info, _SENT)
         return received, sent
     return None
+
+
+def _copy(fd: int) -> socket.socket:
+    copy = os.dup(fd)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def _name(connection: socket.socket) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import re
 import urllib.error
 import urllib.request
@@ -22,6 +23,7 @@ from phloem.client.records import read_state
 from phloem.compression.update import norm
 from phloem.config import Experiment
 from phloem.ledger import Ledger, Message
+from phloem.link.meter import _counters
 from phloem.link.pages import Address, Figure, open_pages, page, port_of
 from phloem.server.app import serve
 from phloem.server.link.metrics import Metrics
@@ -149,6 +151,15 @@ def test_what_was_rejected_is_told_by_code(tmp_path: Path) -> None:
     assert (found[one("round")], found[one("accuracy")]) == (4, 0.5)
     assert (found[one("round_seconds")], found[one("payload_bytes_total", direction="up")]) == (2.5, 20)
     assert (found[one("replies_accepted_total")], found[one("replies_rejected_total")]) == (2, 4)
+
+
+def test_a_meter_leaves_other_files_alone(tmp_path: Path) -> None:
+    """A number that a socket had may be a locked file's by now: no copy of that stays open."""
+    with (tmp_path / "lock").open("w") as file:
+        before = len(os.listdir("/dev/fd"))
+        for _ in range(5):
+            assert _counters(file.fileno(), "*:1") is None
+        assert len(os.listdir("/dev/fd")) == before
 
 
 def test_labels_are_escaped() -> None:
