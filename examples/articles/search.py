@@ -28,7 +28,8 @@ ALLOWED_POINTS = {"digits": 0.5, "fashion_mnist": 2.0}
 NOTE = """\
 The hand's choice is the smallest of 20 uniform settings (2, 3, 4 or 6 bits, five shares of the channels)
 that is at most 0.5 points below the teacher on validation samples, 2 points on Fashion-MNIST, where lessons
-have 100 steps instead of 400. The search has to be as accurate on validation as that choice."""
+have 100 steps instead of 400. The search has to be as accurate on validation as that choice.
+Its seeds on Fashion-MNIST save 42, 32 and 1 % of the bytes: one in three found hardly anything."""
 
 
 def measure(school: School) -> list[Row]:
