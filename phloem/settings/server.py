@@ -34,7 +34,7 @@ class DistillConfig(Section):
     proxy: Literal["given", "noise", "generator"] = "given"
     """What the teacher is asked about: the data's proxy samples, noise, or what a generator makes that is
     trained on the clients' models each round."""
-    generator_steps: Annotated[int, Field(ge=10)] = 300
+    generator_steps: Annotated[int, Field(ge=10)] = 1200
     previous: NotNegative = 0.0
     """The vote of the last global model, as a share of all clients' votes together; 0 leaves it out."""
 
