@@ -63,6 +63,7 @@ def test_a_falling_rate_is_torchs_cosine() -> None:
     rule = optimizer(ClientConfig(optimizer="adamw", learning_rate=0.05), ours, None, 10)
     reference = torch.optim.AdamW(theirs, lr=0.05, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(reference, T_max=10)
+    before = list[torch.Tensor]()
     for _ in range(11):
         before = [parameter.detach().clone() for parameter in ours]
         gradients = torch.autograd.grad(loss_of(ours), ours)

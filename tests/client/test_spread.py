@@ -35,6 +35,8 @@ def test_the_spread_follows_the_samples() -> None:
     old, new = np.full(3, 4.0, np.float32), np.ones((SAMPLES, 3), np.float32)
     once = followed(old, new)
     halves = followed(followed(old, new[: SAMPLES // 2]), new[SAMPLES // 2 :])
+    assert once is not None
+    assert halves is not None
     np.testing.assert_allclose(once, 4 * KEPT + (1 - KEPT), rtol=1e-6)
     np.testing.assert_allclose(once, halves, rtol=1e-6)
 

@@ -77,12 +77,15 @@ def test_it_cannot_be_changed() -> None:
     assert hash(experiment) == hash(Experiment())
 
 
+SECTIONS = "client, data, downlink, exchange, link, model, network, run, server, submodel, uplink."
+
+
 @pytest.mark.parametrize(
     ("key", "meant", "listed"),
     [
         ("run.round", "run.rounds", "baselines, directory, reference, resume, rounds, seed."),
-        ("rounds", "run.rounds", "client, data, downlink, exchange, link, model, network, run, server, submodel, uplink."),
-        ("runs.rounds", "run", "client, data, downlink, exchange, link, model, network, run, server, submodel, uplink."),
+        ("rounds", "run.rounds", SECTIONS),
+        ("runs.rounds", "run", SECTIONS),
         ("server.distil.steps", "server.distill", "distill, drift_share"),
         ("server.distill.temprature", "server.distill.temperature", "batch_size, doubt"),
         ("client.temperature", "exchange.temperature", "batch_size, detector"),
