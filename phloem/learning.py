@@ -37,7 +37,7 @@ class Scores:
     errors: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """What a drift detector watches, a number a sample: 0 for a hit and 1 for a miss, or its mean square."""
     squares: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
-    """Of a model that finds anomalies: how far it misses each input of each sample, squared, `(n, inputs)`."""
+    """Of a model that finds anomalies: how far it misses each input of a sample, squared, `(n, inputs)`."""
 
     @property
     def accuracy(self) -> float:
