@@ -23,7 +23,7 @@ from phloem.config import Experiment
 from phloem.learning import Model, open_learner
 from phloem.seeds import derive
 from phloem.server.aggregate import StreamingMean
-from phloem.server.distill_teacher import Teacher
+from phloem.server.distill.teacher import Teacher
 from phloem.sources import Samples, open_federation
 
 Rule = Literal["product", "certain", "mean"]

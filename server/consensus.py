@@ -3,7 +3,7 @@
     what each client says ─> votes, or any other rule ─> consensus ─ imitate ─> the server's network
 
 D. Li, J. Wang, "FedMD", 2019, arXiv 1910.03581, with compressed steps both ways; the votes are those of
-`phloem.server.distill_teacher` for means, on logits.
+`phloem.server.distill.teacher` for means, on logits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from phloem.config import Experiment
 from phloem.consensus import LARGEST_LOGIT, consensus_schema, proxy_of, silence, softened, spoken
 from phloem.learning import Model
 from phloem.seeds import derive
-from phloem.server.distill_teacher import SMOOTHING, certainty_of
+from phloem.server.distill.teacher import SMOOTHING, certainty_of
 from phloem.settings.logits import ExchangeConfig
 
 FARTHEST = 2.5 * LARGEST_LOGIT

@@ -18,8 +18,8 @@ from phloem.seeds import derive
 from phloem.server.aggregate import Gathering
 from phloem.server.allocate import codec_for
 from phloem.server.consensus import Votes
-from phloem.server.distill import open_teacher
-from phloem.server.distill_teacher import Teacher
+from phloem.server.distill.fusion import open_teacher
+from phloem.server.distill.teacher import Teacher
 from phloem.server.holdings import Holdings
 from phloem.server.late import LATE, SILENT, beyond, needed
 from phloem.server.sanitize import Expected, Sane, brief, read_reply, read_update

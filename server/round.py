@@ -16,7 +16,7 @@ from phloem.errors import RunError
 from phloem.protocol import client_order, model_hash
 from phloem.seeds import derive, generator
 from phloem.server.allocate import choose_levels, observe
-from phloem.server.distill import distill
+from phloem.server.distill.fusion import distill
 from phloem.server.hear import hear
 from phloem.server.held import Downlink, Path, begin
 from phloem.server.holdings import Holdings

@@ -15,7 +15,7 @@ from phloem.masks import read_mask
 from phloem.protocol import Reply
 from phloem.server.allocate import Levels
 from phloem.server.consensus import FARTHEST, Consensus
-from phloem.server.distill import Distilled
+from phloem.server.distill.fusion import Distilled
 from phloem.server.holdings import Holdings
 from phloem.server.react import Did, Reactions
 from phloem.server.sanitize import Limits, Sane

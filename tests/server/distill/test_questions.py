@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from phloem.config import DataConfig, DistillConfig, ModelConfig
 from phloem.learning import open_learner
-from phloem.server.distill import open_teacher
-from phloem.server.distill_questions import NOISE_PER_SAMPLE, noise, questions
+from phloem.server.distill.fusion import open_teacher
+from phloem.server.distill.questions import NOISE_PER_SAMPLE, noise, questions
 from phloem.sources import open_federation
 
 

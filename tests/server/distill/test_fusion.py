@@ -13,8 +13,8 @@ from phloem.client.learner import Learner
 from phloem.compression.update import Update
 from phloem.config import ClientConfig, DistillConfig, ModelConfig
 from phloem.protocol import model_hash
-from phloem.server.distill import distill
-from phloem.server.distill_teacher import Teacher, softmax
+from phloem.server.distill.fusion import distill
+from phloem.server.distill.teacher import Teacher, softmax
 from phloem.sources import Samples
 
 CLASSES = 3

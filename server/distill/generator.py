@@ -22,7 +22,7 @@ from torch.nn import functional
 from phloem.compression.update import Update
 from phloem.config import DistillConfig
 from phloem.learning import Model
-from phloem.server.distill_teacher import FLOOR, SMOOTHING, Voter, of_product
+from phloem.server.distill.teacher import FLOOR, SMOOTHING, Voter, of_product
 from phloem.server.shrink.network import reproducible
 
 NOISE, HIDDEN, BATCH = 64, 256, 64

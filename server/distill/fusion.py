@@ -14,12 +14,12 @@ from phloem.compression.update import Update
 from phloem.config import DistillConfig
 from phloem.learning import Model, Scores
 from phloem.references import load_reference
-from phloem.server.distill_guard import divide, is_better
-from phloem.server.distill_questions import NOISE_PER_SAMPLE, noise, questions
-from phloem.server.distill_teacher import Teacher
+from phloem.server.distill.guard import divide, is_better
+from phloem.server.distill.questions import NOISE_PER_SAMPLE, noise, questions
+from phloem.server.distill.teacher import Teacher
 from phloem.sources import Federation, Samples
 
-GENERATE = "phloem.server.distill_generator:generate"
+GENERATE = "phloem.server.distill.generator:generate"
 """Opened when it is used: a server that asks about samples computes no gradient, and loads no torch."""
 
 

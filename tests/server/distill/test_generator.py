@@ -7,8 +7,8 @@ import pytest
 
 from phloem.client.learner import Learner
 from phloem.config import ClientConfig, DistillConfig, ModelConfig
-from phloem.server.distill_generator import BATCH, generate
-from phloem.server.distill_teacher import Teacher, Voter
+from phloem.server.distill.generator import BATCH, generate
+from phloem.server.distill.teacher import Teacher, Voter
 from phloem.sources import Samples
 
 CLASSES, SHAPE = 3, (2, 4)

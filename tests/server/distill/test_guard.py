@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from phloem.config import DistillConfig
 from phloem.learning import Scores
-from phloem.server.distill_guard import chance, divide, is_better
+from phloem.server.distill.guard import chance, divide, is_better
 from phloem.sources import Samples
 
 HUNDRED = Samples(np.zeros((100, 2), np.float32), np.zeros(100, np.int64))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from phloem.client.learner import Learner
 from phloem.compression.update import Update
 from phloem.config import ModelConfig
-from phloem.server.distill_teacher import FLOOR, SMOOTHING, Teacher, certainty_of, softmax
+from phloem.server.distill.teacher import FLOOR, SMOOTHING, Teacher, certainty_of, softmax
 
 CLASSES = 3
 PROXY = np.zeros((4, 2), np.float32)
