@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from phloem.references import load_reference
+from phloem.units import human_bytes
 
 PLAN, LINK, SUPERNODE = (
     "phloem.server.link.bench:Plan",
@@ -62,23 +64,27 @@ def measure(wanted: Wanted, say: Callable[[str], None] = lambda text: None) -> d
 
 
 def table(found: Mapping[str, list[Row]]) -> Table:
-    """Return the nodes for people."""
-    made = Table(
-        "carrier", "app", "node", "payload", "up", "down", "a round", "idle", "at rest", "at work", "at most"
-    )
-    for row in found["nodes"]:
-        idle = row["idle_bytes_per_second"]
-        made.add_row(
-            str(row["carrier"]),
-            str(row["app"]),
-            str(row["node"]),
-            f"{row['payload_bytes']} B",
-            f"{row['wire_up_bytes']:.0f} B",
-            f"{row['wire_down_bytes']:.0f} B",
-            f"{1000 * row['round_seconds']:.1f} ms",
-            "" if idle is None else f"{idle:.1f} B/s",
-            f"{row['rss_mb']:.0f} MB",
-            f"{row['working_rss_mb']:.0f} MB",
-            f"{row['peak_rss_mb']:.0f} MB",
-        )
+    """Return the nodes for people, a column each: 80 characters hold three pairs of them."""
+    nodes = found["nodes"]
+    made = Table("", *(f"{row['carrier']}\n{row['app']} {row['node']}" for row in nodes), box=SIMPLE_HEAD)
+    told: dict[str, Callable[[Row], str]] = {
+        "payload": lambda row: human_bytes(row["payload_bytes"]),
+        "up": lambda row: human_bytes(row["wire_up_bytes"]),
+        "down": lambda row: human_bytes(row["wire_down_bytes"]),
+        "a round": lambda row: _time(row["round_seconds"]),
+        "idle": lambda row: _a_second(row["idle_bytes_per_second"]),
+        "at rest": lambda row: f"{row['rss_mb']:.0f} MB",
+        "at work": lambda row: f"{row['working_rss_mb']:.0f} MB",
+        "at most": lambda row: f"{row['peak_rss_mb']:.0f} MB",
+    }
+    for name, cell in told.items():
+        made.add_row(name, *map(cell, nodes))
     return made
+
+
+def _a_second(rate: float | None) -> str:
+    return "" if rate is None else f"{human_bytes(rate)}/s"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
