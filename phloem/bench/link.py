@@ -68,9 +68,9 @@ def table(found: Mapping[str, list[Row]]) -> Table:
     nodes = found["nodes"]
     made = Table("", *(f"{row['carrier']}\n{row['app']} {row['node']}" for row in nodes), box=SIMPLE_HEAD)
     told: dict[str, Callable[[Row], str]] = {
-        "payload": lambda row: human_bytes(row["payload_bytes"]),
-        "up": lambda row: human_bytes(row["wire_up_bytes"]),
-        "down": lambda row: human_bytes(row["wire_down_bytes"]),
+        "payload": lambda row: f"{row['payload_bytes']:,.0f} B",
+        "up": lambda row: f"{row['wire_up_bytes']:,.0f} B",
+        "down": lambda row: f"{row['wire_down_bytes']:,.0f} B",
         "a round": lambda row: _time(row["round_seconds"]),
         "idle": lambda row: _a_second(row["idle_bytes_per_second"]),
         "at rest": lambda row: f"{row['rss_mb']:.0f} MB",
