@@ -19,6 +19,8 @@ from flwr.supercore.run import Run
 
 DEATHS = frozenset({3, 4, 5, 8})
 """Flower's codes of errors behind which no app spoke: message, reply or node unavailable, app crashed."""
+MOST_ASKINGS = 4
+"""How often a message goes out in a round: an app that dies of what it is asked is not started for ever."""
 POLL_S = 1.0
 NEAR_POLL_S = 0.02
 """How often to look for replies where that is a call in this process."""
@@ -34,6 +36,8 @@ class Asked:
     activated: str | None = None
     """When its node was activated, as far as the carrier tells, before that message was sent."""
     death: Message | None = None
+    times: int = 0
+    """How often it was sent."""
 
     @property
     def node(self) -> int:
@@ -100,14 +104,15 @@ class RoundGrid(Grid):
         if not waiting:
             return []
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+        enough, asked = self.needed(), len(waiting)
         self._send(waiting, self._activations())
         replies, good = list[Message](), 0
         while True:
             for reply in self._collect(waiting):
                 replies.append(reply)
-                good += self.usable(reply)
+                good += enough < asked and self.usable(reply)  # which decodes it; else all are waited for
             left = deadline - time.monotonic()
-            if not waiting or good >= self.needed() or left <= 0:
+            if not waiting or good >= enough or left <= 0:
                 break
             self._ask_again(waiting)
             time.sleep(min(left, self.poll_s or (POLL_S if tells_nodes(self.grid) else NEAR_POLL_S)))
@@ -122,6 +127,7 @@ class RoundGrid(Grid):
         ]
         for asked, sent_id in zip(these, self.grid.push_messages(out), strict=True):
             asked.sent_id, asked.activated = sent_id or "", activations.get(asked.node)
+            asked.times += bool(sent_id)
 
     def _collect(self, waiting: list[Asked]) -> Iterable[Message]:
         """Yield the replies that have come; deaths are kept where the node may be back in time."""
@@ -132,7 +138,7 @@ class RoundGrid(Grid):
                 continue
             reply.metadata.__dict__["_reply_to_message_id"] = asked.message.metadata.message_id
             asked.sent_id = ""
-            if self._is_death(reply) and self._patient(asked.node):
+            if self._is_death(reply) and asked.times < MOST_ASKINGS and self._patient(asked.node):
                 asked.death = reply
                 continue
             if not self._is_death(reply):
@@ -152,7 +158,9 @@ class RoundGrid(Grid):
         back = [
             asked
             for asked in waiting
-            if asked.node in activations and (not asked.sent_id or activations[asked.node] != asked.activated)
+            if asked.times < MOST_ASKINGS
+            and asked.node in activations
+            and (not asked.sent_id or activations[asked.node] != asked.activated)
         ]
         if back:
             self._send(back, activations)

@@ -53,7 +53,10 @@ def distill(
     if teacher.remembers:
         made = load_reference(GENERATE)(average, model, teacher.voters, validation.x, config, seed=seed)
         teacher = teacher.asked(made)
+    before = model.score(average, judges)
+    if teacher.votes is None:  # on what the generator made, every model that was heard overflows
+        return Distilled(average, False, before, before)
     student = model.imitate(average, teacher.proxy, teacher.opinion(), config, seed, lessons)
-    before, after = model.score(average, judges), model.score(student, judges)
+    after = model.score(student, judges)
     kept = is_better(before, after, judges, config)
     return Distilled(student if kept else average, kept, before, after)

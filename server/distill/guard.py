@@ -44,5 +44,8 @@ def is_better(before: Scores, after: Scores, judges: Samples, config: DistillCon
 def chance(won: int, lost: int) -> float:
     """Return how likely a fair coin comes up heads `won` times or more out of `won + lost`."""
     tossed = won + lost
-    ways = sum(comb(tossed, heads) for heads in range(won, tossed + 1))
+    ways, of_these = 0, comb(tossed, won)
+    for heads in range(won, tossed + 1):
+        ways += of_these
+        of_these = of_these * (tossed - heads) // (heads + 1)  # the next binomial coefficient, exactly
     return float(ways / 2**tossed)
