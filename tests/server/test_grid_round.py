@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.superlink.grid.http_grid import HttpGrid
 
-from phloem.server.grid_round import DEATHS, RoundGrid, tells_nodes
+from phloem.server.grid_round import DEATHS, MOST_ASKINGS, RoundGrid, tells_nodes
 from phloem.simulation.grid import FIRST_NODE, LocalGrid
 
 UNAVAILABLE, CRASHED, RAISED, REFUSED = 5, 8, 2, -1
@@ -132,9 +133,10 @@ def test_what_is_no_death_is_passed_on() -> None:
 def test_a_node_that_crashes_whenever_it_is_asked_does_not_hold_the_round() -> None:
     """Protects a round from an app that the instruction kills each time."""
     grid = Engine(2, {NODES[0]: [CRASHED] * 10_000})
-    replies = ask(grid, absence_s=0.2)
+    replies = ask(grid)
     assert answers(replies) == NODES[1:2]
-    assert grid.asked[NODES[0]] > 1
+    assert [reply.error.code for reply in replies if reply.has_error()] == [CRASHED]
+    assert grid.asked[NODES[0]] == MOST_ASKINGS
 
 
 def test_a_round_ends_at_its_deadline() -> None:
@@ -161,3 +163,19 @@ def test_only_flowers_engine_is_asked_again() -> None:
 def test_nobody_is_asked_where_nobody_is_to_be() -> None:
     """Protects rounds without an evaluation: Flower's strategies ask an empty list of clients."""
     assert list(RoundGrid(Engine(1, {}), 1.0, lambda: 1, lambda reply: True).send_and_receive([])) == []
+
+
+def test_replies_are_looked_at_only_where_some_may_be_left_out() -> None:
+    """Protects the server's time: to tell whether a reply is usable is to decode it."""
+    looked = list[Message]()
+
+    def usable(reply: Message) -> bool:
+        looked.append(reply)
+        return True
+
+    for needed, seen in ((3, 0), (2, 3)):
+        around = RoundGrid(Engine(3, {}), 20.0, partial(int, needed), usable, POLL_S)
+        replies = list(
+            around.send_and_receive([Message(RecordDict(), n, "train") for n in NODES], timeout=20)
+        )
+        assert (len(replies), len(looked)) == (3, seen)

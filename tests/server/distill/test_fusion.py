@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -87,6 +88,23 @@ def test_asked_by_a_generator_clients_teach_without_any_samples() -> None:
     assert first.kept
     assert first.after.accuracy > first.before.accuracy + 0.2
     assert model_hash(first.model) == model_hash(again.model)
+
+
+def test_models_that_overflow_on_what_is_made_leave_the_average() -> None:
+    """Protects a run from a hostile model: finite on real samples, and not on what the generator makes."""
+    weights = {name: np.zeros_like(array) for name, array in learner().initial(0).items()}
+    first, last = "hidden1.weight", "output.weight"
+    weights[first], weights[last] = weights[first] + np.float32(1e30), weights[last] + np.float32(1e30)
+    calm = Samples(-np.ones((60, 8), np.float32), np.arange(60, dtype=np.int64) % CLASSES)
+    wide = replace(calm, x=np.where(np.arange(60)[:, None] == 0, -5, calm.x).astype(np.float32))
+    teacher = Teacher(learner(), wide.x, temperature=1.0, remembers=True)
+    teacher.hear(weights, np.array([20, 20, 20]))
+    assert teacher.votes is not None, "where it is looked at it seems harmless"
+    teacher.voters[0] = replace(teacher.voters[0], weights={**weights, first: -weights[first]})
+    config = DistillConfig(steps=5, proxy="generator", generator_steps=10)
+    average = learner().initial(0)
+    found = distill(average, teacher, wide, config, seed=3)
+    assert (found.kept, model_hash(found.model)) == (False, model_hash(average))
 
 
 def opinion(seed: int = 0) -> NDArray[np.float32]:

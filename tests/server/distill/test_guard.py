@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -107,3 +109,11 @@ def test_without_a_weight_for_labels_all_judge() -> None:
     """Protects runs that distil without labels: the guard is as sharp as it can be."""
     lessons, judges = divide(HUNDRED, DistillConfig(label_weight=0.0))
     assert (len(lessons), judges) == (0, HUNDRED)
+
+
+def test_chance_is_exact_and_quick_for_many_samples() -> None:
+    """Protects a server with a large validation set: the tail is the textbook's sum, to the last bit."""
+    won, lost = 310, 250
+    tail = sum(comb(won + lost, heads) for heads in range(won, won + lost + 1))
+    assert chance(won, lost) == tail / 2 ** (won + lost)
+    assert 0 < chance(10_100, 9_900) < 0.1
